@@ -1,0 +1,3 @@
+//! The `salvage` command.
+
+fn main() {}

@@ -1,0 +1,34 @@
+//! The words the parts share: ids, keys, names, the manifest, and what a dump says about itself.
+//!
+//! Owns meaning, not behaviour: nothing here touches a disk, a network or a clock, and nothing here imports another module of ours.
+//! Every type that enters a key, a state file or a manifest checks itself in its constructor, and serde goes through that
+//! constructor, so a hostile file cannot skip the check.
+
+mod escape;
+mod facts;
+mod file_id;
+mod format;
+mod id;
+mod key;
+mod layout;
+mod manifest;
+mod reason;
+mod units;
+
+pub use escape::{Escaped, escaped};
+pub use facts::{Completeness, Facts};
+pub use file_id::FileId;
+pub use format::Format;
+pub use id::{CrashId, IdPrefix, InvalidId};
+pub use key::{
+    ArtifactName, CrashKey, CrashKeyParts, InvalidKey, ObjectKey, Role, artifact_key, crash_key_of,
+    probe_key,
+};
+pub use layout::{InvalidLayout, Layout, Names, Placeholder};
+pub use manifest::{
+    Agent, Artifact, Attribution, Confidence, Container, Encoding, Evidence, Exception, Host, Kind,
+    Manifest, Mark, Missing, Module, Pod, Process, Runtime, SCHEMA, SignalInfo, TimeSource,
+    Timings, Volume,
+};
+pub use reason::{InvalidReason, Reason, signal_name};
+pub use units::{ByteSize, InvalidUnit, Span};

@@ -1,0 +1,195 @@
+//! Object storage: where crashes end up, and where people find them.
+//!
+//! Owns the [`Store`] trait, its implementations ([`open`] picks one by URL) and the meaning of their answers. Leaves to `ship` when
+//! something is stored and to `fetch` how it is found. Keys are relative to the store's URL; an implementation puts the URL's own
+//! prefix before them and takes it off again.
+//!
+//! Invariants: an object is visible under its key whole or not at all; no call creates a bucket; an answer of success is checked
+//! by [`Store::verify`] before anything is deleted on its strength; no error, `Debug` or log holds a credential.
+
+mod error;
+mod file;
+mod open;
+mod s3;
+
+use std::fmt;
+use std::ops::Range;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use crate::model::ObjectKey;
+
+pub use error::{Error, Operation, Problem, Retry};
+pub use open::{StoreConfig, StoreUrl, open};
+
+/// Result of a store's call.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// What happens when a put finds an object under its key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PutMode {
+    /// The put fails with [`Problem::AlreadyExists`], if the store was seen to honour that; otherwise it overwrites.
+    Create,
+    /// The object is replaced.
+    Overwrite,
+}
+
+/// A multipart upload that was begun. Serialised into the state before its first part goes out.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Upload {
+    /// The object it will become.
+    pub key: ObjectKey,
+    /// The store's own name for it; means nothing elsewhere.
+    pub token: String,
+    /// Bytes of every part but the last.
+    pub part_bytes: u64,
+}
+
+/// The store's receipt for one part.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Part {
+    /// Number of the part, from 1.
+    pub number: u32,
+    /// Bytes in it.
+    pub bytes: u64,
+    /// The store's name for its content, to be given back at completion.
+    pub etag: String,
+    /// MD5 of the part, lower hex: from these the ETag that most stores give the whole can be recomputed.
+    pub md5: String,
+}
+
+/// What a stored object must turn out to be.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Expected {
+    /// Its length.
+    pub bytes: u64,
+    /// CRC-64/NVME of its content.
+    pub crc64nvme: u64,
+    /// MD5 of the content where it went up in one put, of each part in order where it was a multipart upload; lower hex.
+    pub md5s: Md5s,
+}
+
+/// MD5 digests as lower hex.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Md5s {
+    /// Of the whole content.
+    Whole(String),
+    /// Of each part, in order.
+    Parts(Vec<String>),
+}
+
+/// How far the store let us look at what it keeps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verified {
+    /// The object is there, has our length, and its full-object checksum or recomputed ETag is ours.
+    Content,
+    /// The object is there and has our length; the store gives nothing to compare the content with.
+    Length,
+    /// We may not look (no permission to read); the store's answer to the put, which was checked, is all there is.
+    Answer,
+}
+
+/// What is known of an object without reading it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ObjectInfo {
+    /// Its key.
+    pub key: ObjectKey,
+    /// Its length.
+    pub bytes: u64,
+}
+
+/// What to list.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ListQuery {
+    /// Keys must begin with this; relative to the store's URL, need not end at a component.
+    pub prefix: String,
+    /// Fold what follows the prefix up to the next `/` into one entry of [`Page::folders`].
+    pub folders: bool,
+    /// Continue a listing at [`Page::next`].
+    pub next: Option<String>,
+}
+
+/// One page of a listing, at most 1,000 entries, in byte order of the keys.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Page {
+    /// Objects. Names in the bucket that are no key of ours are left out and counted in `foreign`.
+    pub objects: Vec<ObjectInfo>,
+    /// With [`ListQuery::folders`]: what is below, each as a whole prefix ending in `/`.
+    pub folders: Vec<String>,
+    /// Names left out.
+    pub foreign: usize,
+    /// Where the listing goes on, if it does.
+    pub next: Option<String>,
+}
+
+/// What a start-up probe found: every step that was tried, in order, with its outcome.
+#[derive(Debug, Default)]
+pub struct Probe {
+    /// The steps.
+    pub steps: Vec<ProbeStep>,
+    /// Whether the store refuses to overwrite when asked to.
+    pub honours_create: bool,
+    /// Whether the store keeps and returns CRC-64/NVME checksums of whole objects.
+    pub full_checksums: bool,
+}
+
+/// One step of a probe.
+#[derive(Debug)]
+pub struct ProbeStep {
+    /// What was tried.
+    pub operation: Operation,
+    /// Whether shipping needs it; what people or verification only profit from is not needed.
+    pub needed: bool,
+    /// What came of it.
+    pub outcome: Result<()>,
+}
+
+impl Probe {
+    /// The first needed step that failed: why nothing can be shipped.
+    pub fn failure(&self) -> Option<&Error> {
+        self.steps.iter().filter(|step| step.needed).find_map(|step| step.outcome.as_ref().err())
+    }
+}
+
+/// An object store. Every call is one logical operation; an implementation may repeat a request briefly inside its own time limit,
+/// and longer retries belong to the caller, who asks [`Error::retry`].
+#[async_trait]
+pub trait Store: fmt::Debug + Send + Sync {
+    /// The store's URL, for people: no credentials in it.
+    fn url(&self) -> String;
+
+    /// Stores `body` under `key` in one request.
+    async fn put(&self, key: &ObjectKey, body: Bytes, mode: PutMode) -> Result<()>;
+
+    /// Begins an upload in parts of `part_bytes` each, the last one shorter.
+    async fn begin(&self, key: &ObjectKey, part_bytes: u64) -> Result<Upload>;
+
+    /// Sends part `number` (from 1) of `upload`. Sending a number again replaces that part.
+    async fn put_part(&self, upload: &Upload, number: u32, body: Bytes) -> Result<Part>;
+
+    /// Makes the parts, in order, into the object. [`Problem::NoSuchUpload`] may also mean that an earlier completion, whose answer was
+    /// lost, succeeded: [`Store::verify`] decides.
+    async fn complete(&self, upload: &Upload, parts: &[Part], expected: &Expected, mode: PutMode) -> Result<()>;
+
+    /// Gives up an upload and everything sent for it. An upload that does not exist is no error.
+    async fn abort(&self, upload: &Upload) -> Result<()>;
+
+    /// Looks whether `key` holds what was sent. Errors: [`Problem::NotFound`] if nothing is there, [`Problem::Mismatch`] if it is
+    /// something else.
+    async fn verify(&self, key: &ObjectKey, expected: &Expected) -> Result<Verified>;
+
+    /// Reads the part of an object that lies within `range`; shorter only where the object ends. [`Problem::NotFound`] if it is not there.
+    async fn get(&self, key: &ObjectKey, range: Range<u64>) -> Result<Bytes>;
+
+    /// Lists one page.
+    async fn list(&self, query: &ListQuery) -> Result<Page>;
+
+    /// Removes an object. An object that does not exist is no error.
+    async fn delete(&self, key: &ObjectKey) -> Result<()>;
+
+    /// Tries, at `key`, what shipping will need, and learns what the store can do. What it finds is used by later calls.
+    async fn probe(&self, key: &ObjectKey) -> Probe;
+}
