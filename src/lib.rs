@@ -3,3 +3,4 @@
 //! The library exists for the binary, the tests and the benches of this repository; it promises no stable interface.
 
 pub mod model;
+pub mod sys;

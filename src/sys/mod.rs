@@ -1,0 +1,21 @@
+//! What the kernel offers and the standard library does not: directories that cannot be left, leases, durable files, locks, limits.
+//!
+//! Thin and without policy. Everything below a source is opened through [`Dir`]; every `unsafe` of the project is in `lease` and `process`.
+
+mod copy;
+mod dir;
+mod durable;
+mod extents;
+mod lease;
+mod lock;
+mod process;
+mod space;
+
+pub use copy::{CopyError, copy_sparse};
+pub use dir::{Dir, DirEntry, FileKind, Stat};
+pub use durable::write_durably;
+pub use extents::{Extents, data_bytes, read_leaving_cache_as_found};
+pub use lease::{Lease, ReadLease, read_lease};
+pub use lock::{Lock, LockError};
+pub use process::{cgroup_memory_limit, ignore_lease_signal, private_files, raise_open_files};
+pub use space::{Space, space};

@@ -1,0 +1,52 @@
+//! What the agent sets for its own process, and what its cgroup allows it.
+
+use std::io;
+use std::path::Path;
+
+use rustix::process::{Resource, Rlimit};
+
+/// Ignores `SIGIO`, which a breaking lease sends and whose default action kills. Call it before the first lease.
+///
+/// # Errors
+/// As `signal(2)`.
+pub fn ignore_lease_signal() -> io::Result<()> {
+    // SAFETY: SIG_IGN installs no handler of ours, so nothing runs in signal context.
+    match unsafe { libc::signal(libc::SIGIO, libc::SIG_IGN) } {
+        libc::SIG_ERR => Err(io::Error::last_os_error()),
+        _ => Ok(()),
+    }
+}
+
+/// Lets every file the process makes be its owner's only: dumps hold secrets.
+pub fn private_files() {
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
+}
+
+/// Raises the soft limit of open files to the hard one: each watched directory is an open descriptor. Returns the limit now in force.
+pub fn raise_open_files() -> Option<u64> {
+    let limit = rustix::process::getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: limit.maximum,
+        maximum: limit.maximum,
+    };
+    match rustix::process::setrlimit(Resource::Nofile, raised) {
+        Ok(()) => limit.maximum,
+        Err(_) => limit.current,
+    }
+}
+
+/// The memory limit of the process's own cgroup in bytes, if it has one. Inside a container the cgroup's own directory is mounted at
+/// `/sys/fs/cgroup` (v2) or `/sys/fs/cgroup/memory` (v1).
+pub fn cgroup_memory_limit() -> Option<u64> {
+    let read = |path: &str| {
+        std::fs::read_to_string(Path::new(path))
+            .ok()?
+            .trim()
+            .parse::<u64>()
+            .ok()
+    };
+    let limit = read("/sys/fs/cgroup/memory.max")
+        .or_else(|| read("/sys/fs/cgroup/memory/memory.limit_in_bytes"))?;
+    // v1 says "no limit" with the highest page-aligned number.
+    (limit < 1 << 60).then_some(limit)
+}
