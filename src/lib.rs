@@ -2,5 +2,6 @@
 //!
 //! The library exists for the binary, the tests and the benches of this repository; it promises no stable interface.
 
+pub mod decide;
 pub mod model;
 pub mod sys;
