@@ -4,4 +4,6 @@
 
 pub mod decide;
 pub mod model;
+pub mod source;
+pub mod spool;
 pub mod sys;

@@ -14,3 +14,13 @@ pub struct FileId {
     /// the change time it does not keep, so that is no part of the identity.
     pub born: i128,
 }
+
+impl FileId {
+    /// Whether both are the same file. Device numbers may change when a node restarts, so they decide only where the file system
+    /// keeps no birth time.
+    pub fn same_file(&self, other: &Self) -> bool {
+        self.ino == other.ino
+            && self.born == other.born
+            && (self.born != 0 || self.dev == other.dev)
+    }
+}

@@ -14,6 +14,7 @@ mod layout;
 mod manifest;
 mod reason;
 mod units;
+mod upload;
 
 pub use escape::{Escaped, escaped};
 pub use facts::{Completeness, Facts};
@@ -32,3 +33,4 @@ pub use manifest::{
 };
 pub use reason::{InvalidReason, Reason, signal_name};
 pub use units::{ByteSize, InvalidUnit, Span};
+pub use upload::Upload;

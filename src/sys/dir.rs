@@ -135,6 +135,14 @@ impl Dir {
         Ok(rustix::fs::mkdirat(&self.0, component(name)?, Mode::RWXU)?)
     }
 
+    /// This directory once more, on a descriptor of its own.
+    ///
+    /// # Errors
+    /// As `fcntl(2)` with `F_DUPFD_CLOEXEC`.
+    pub fn reopen(&self) -> io::Result<Self> {
+        Ok(Self(self.0.try_clone()?))
+    }
+
     /// What `name` stands for, a symlink for itself.
     ///
     /// # Errors
@@ -232,6 +240,12 @@ impl Dir {
     /// As `fstatvfs(3)`.
     pub fn space(&self) -> io::Result<super::Space> {
         super::space(self.0.as_fd())
+    }
+}
+
+impl AsFd for Dir {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
     }
 }
 

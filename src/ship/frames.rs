@@ -1,0 +1,155 @@
+//! Reads a dump once, front to back, and turns it into frames.
+//!
+//! Holes and frames of zeros are neither read from the disk nor compressed. The digest is of the file's bytes, holes as zeros; above 64 GiB, where a
+//! plain SHA-256 of mostly holes would take hours, it is one over the digests of the frames.
+
+use std::fs::File;
+use std::io;
+use std::sync::Arc;
+
+use sha2::{Digest, Sha256};
+use tokio::sync::{mpsc, oneshot};
+
+use super::FRAME_BYTES;
+use super::pool::{Packed, Pool};
+use crate::sys::{Extents, read_leaving_cache_as_found};
+
+/// Files larger than this have a tree digest.
+const PLAIN_DIGEST_MAX: u64 = 64 << 30;
+
+/// A frame on its way through the workers, in the order of the file.
+#[derive(Debug)]
+pub(super) enum Pending {
+    /// It is being compressed.
+    Packing(oneshot::Receiver<io::Result<Packed>>),
+    /// It is a whole frame of zeros.
+    Zeros,
+}
+
+/// Reads one dump, over all its volumes.
+pub(super) struct Reader {
+    file: Arc<File>,
+    len: u64,
+    at: u64,
+    data_bytes: u64,
+    digest: FileDigest,
+    pool: Arc<super::Inner>,
+    runtime: tokio::runtime::Handle,
+}
+
+enum FileDigest {
+    Plain(Sha256),
+    Tree { over: Sha256, zeros: [u8; 32] },
+}
+
+/// What reading to the end tells of a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Read {
+    /// Bytes read, holes included; fewer than expected if the file became shorter.
+    pub(super) bytes: u64,
+    /// Those in frames that are not all zeros.
+    pub(super) data_bytes: u64,
+    /// SHA-256 of the file.
+    pub(super) sha256: Option<String>,
+    /// SHA-256 over the frames' digests.
+    pub(super) tree_sha256: Option<String>,
+}
+
+impl Reader {
+    pub(super) fn new(file: Arc<File>, len: u64, pool: Arc<super::Inner>, runtime: tokio::runtime::Handle) -> Self {
+        let digest = if len <= PLAIN_DIGEST_MAX {
+            FileDigest::Plain(Sha256::new())
+        } else {
+            FileDigest::Tree { over: Sha256::new(), zeros: Sha256::digest(zeros()).into() }
+        };
+        Self { file, len, at: 0, data_bytes: 0, digest, pool, runtime }
+    }
+
+    /// Whether there is nothing more to read.
+    pub(super) fn is_done(&self) -> bool {
+        self.at >= self.len
+    }
+
+    /// Reads up to `volume_bytes` more and sends the frames. Ends early, without an error, when nobody takes them any more. Blocks.
+    pub(super) fn read_volume(&mut self, volume_bytes: u64, frames: &mpsc::Sender<Pending>) -> io::Result<()> {
+        let file = Arc::clone(&self.file);
+        let inner = Arc::clone(&self.pool);
+        let end = self.len.min(self.at.saturating_add(volume_bytes));
+        let mut extents = Extents::new(&file, self.len);
+        while self.at < end {
+            let want = usize::try_from(end - self.at).unwrap_or(usize::MAX).min(FRAME_BYTES as usize);
+            let whole = want == FRAME_BYTES as usize;
+            let pending = if whole && !extents.has_data(self.at..self.at + want as u64) {
+                self.zero_frame()
+            } else {
+                match self.read_frame(&inner.pool, &file, want, whole)? {
+                    Some(pending) => pending,
+                    None => break,
+                }
+            };
+            if frames.blocking_send(pending).is_err() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn read_frame(&mut self, pool: &Pool, file: &File, want: usize, whole: bool) -> io::Result<Option<Pending>> {
+        let mut slot = pool.slot(&self.runtime)?;
+        let raw = &mut slot.raw()[..want];
+        let read = read_leaving_cache_as_found(file, raw, self.at)?;
+        if read == 0 {
+            self.len = self.at;
+            return Ok(None);
+        }
+        let raw = &raw[..read];
+        if whole && read == want && raw == zeros() {
+            return Ok(Some(self.zero_frame()));
+        }
+        self.digest.update(raw);
+        self.at += read as u64;
+        self.data_bytes += read as u64;
+        if read < want {
+            // It became shorter while it was read; what follows is not there any more.
+            self.len = self.at;
+        }
+        pool.pack(slot, read).map(Pending::Packing).map(Some)
+    }
+
+    fn zero_frame(&mut self) -> Pending {
+        self.digest.update_zeros();
+        self.at += u64::from(FRAME_BYTES);
+        Pending::Zeros
+    }
+
+    /// What was read.
+    pub(super) fn finish(self) -> Read {
+        let (sha256, tree_sha256) = match self.digest {
+            FileDigest::Plain(digest) => (Some(hex::encode(digest.finalize())), None),
+            FileDigest::Tree { over, .. } => (None, Some(hex::encode(over.finalize()))),
+        };
+        Read { bytes: self.at, data_bytes: self.data_bytes, sha256, tree_sha256 }
+    }
+}
+
+impl FileDigest {
+    fn update(&mut self, raw: &[u8]) {
+        match self {
+            Self::Plain(digest) => digest.update(raw),
+            Self::Tree { over, .. } => over.update(Sha256::digest(raw)),
+        }
+    }
+
+    fn update_zeros(&mut self) {
+        match self {
+            Self::Plain(digest) => digest.update(zeros()),
+            Self::Tree { over, zeros } => over.update(*zeros),
+        }
+    }
+}
+
+/// A frame of zeros, never written and so never more than untouched memory.
+fn zeros() -> &'static [u8] {
+    static ZEROS: [u8; FRAME_BYTES as usize] = [0; FRAME_BYTES as usize];
+    &ZEROS
+}

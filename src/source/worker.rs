@@ -1,0 +1,435 @@
+//! The thread of one source: waits, scans, and hands settled dumps to the taker.
+
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use tokio::sync::watch as status_channel;
+
+use super::metrics::Trouble;
+use super::reported::Reported;
+use super::scan::{Tree, Visitor};
+use super::settle::{Settling, Verdict};
+use super::watch::{WakeReason, Waker, Watcher};
+use super::{Config, Found, Metrics, Root, Taken, Taker};
+use crate::model::{FileId, escaped};
+use crate::sys::{Dir, FileKind, Stat, data_bytes};
+
+/// How often a source is scanned although nothing woke us.
+const INTERVAL: Duration = Duration::from_secs(10);
+
+/// First wait for a writer that seemed to have closed: the event is sent before the kernel gives the write access back.
+const FIRST_LOOK_AGAIN: Duration = Duration::from_millis(20);
+
+/// After a scan that took `t`, the next one waits for `t` times this: whoever makes events by the thousand gets a tenth of a core.
+const REST: u32 = 9;
+
+/// How a source is doing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Status {
+    /// Its first scan is not done.
+    Starting,
+    /// The last scan saw it.
+    Scanned,
+    /// It cannot be looked at or taken from, and why.
+    Trouble(String),
+}
+
+/// A running source.
+#[derive(Debug)]
+pub struct Handle {
+    path: PathBuf,
+    stop: Arc<AtomicBool>,
+    waker: Waker,
+    status: status_channel::Receiver<Status>,
+    thread: JoinHandle<()>,
+}
+
+impl Handle {
+    /// The source's directory.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// How it is doing, now and whenever that changes.
+    pub fn status(&self) -> status_channel::Receiver<Status> {
+        self.status.clone()
+    }
+
+    /// Asks it to take no more; what is being taken is finished.
+    pub fn stop(&self) {
+        self.stop.store(true, Ordering::Relaxed);
+        self.waker.wake(WakeReason::Stop);
+    }
+
+    /// Waits until it has stopped.
+    pub fn join(self) {
+        // A panic there was reported by its own message; the agent stops anyway.
+        let _ = self.thread.join();
+    }
+}
+
+/// Starts watching `config.path`.
+///
+/// # Errors
+/// The thread cannot be made.
+pub fn spawn(config: Config, taker: Arc<dyn Taker>, metrics: Metrics) -> io::Result<Handle> {
+    let (watcher, waker) = Watcher::new();
+    let stop = Arc::new(AtomicBool::new(false));
+    let (sender, status) = status_channel::channel(Status::Starting);
+    let path = config.path.clone();
+    let looker = Looker {
+        settling: Settling::new(config.quiet_period, config.settle_limit),
+        reported: Reported::default(),
+        config,
+        taker,
+        metrics,
+        stop: Arc::clone(&stop),
+        status: sender,
+        refused: None,
+        writers: 0,
+    };
+    let worker = Worker {
+        looker,
+        watcher,
+        tree: Tree::default(),
+        root: None,
+    };
+    let thread = std::thread::Builder::new()
+        .name("source".into())
+        .spawn(move || worker.run())?;
+    Ok(Handle {
+        path,
+        stop,
+        waker,
+        status,
+        thread,
+    })
+}
+
+struct Worker {
+    looker: Looker,
+    watcher: Watcher,
+    tree: Tree,
+    /// The root as it was at the last pass.
+    root: Option<FileId>,
+}
+
+/// Everything of a pass but the walk itself.
+struct Looker {
+    config: Config,
+    taker: Arc<dyn Taker>,
+    metrics: Metrics,
+    settling: Settling,
+    reported: Reported,
+    stop: Arc<AtomicBool>,
+    status: status_channel::Sender<Status>,
+    /// Why the source refuses to give files away, if this pass found that.
+    refused: Option<String>,
+    /// Files that this pass found open for writing.
+    writers: usize,
+}
+
+impl Worker {
+    fn run(mut self) {
+        let mut why = WakeReason::Start;
+        let mut look_again = FIRST_LOOK_AGAIN;
+        while !self.looker.stops() {
+            if why == WakeReason::Event {
+                look_again = FIRST_LOOK_AGAIN;
+            }
+            let began = Instant::now();
+            self.pass(why);
+            let rest = (began.elapsed() * REST).min(INTERVAL);
+            why = self.wait(rest, look_again);
+            look_again = (look_again * 2).min(INTERVAL);
+        }
+    }
+
+    /// Rests, then waits for a wake-up; shortly where a writer may just have closed.
+    fn wait(&self, rest: Duration, look_again: Duration) -> WakeReason {
+        let patience = if self.looker.writers > 0 {
+            look_again
+        } else if self.looker.settling.is_waiting() {
+            self.looker
+                .config
+                .quiet_period
+                .clamp(FIRST_LOOK_AGAIN, INTERVAL)
+        } else {
+            INTERVAL
+        };
+        let began = Instant::now();
+        let why = self.watcher.wait(patience.max(rest));
+        // Woken while resting: the rest of the rest gathers what else happens, so that one scan sees it all.
+        if let Some(left) = rest
+            .checked_sub(began.elapsed())
+            .filter(|_| !self.looker.stops())
+        {
+            std::thread::sleep(left);
+        }
+        why
+    }
+
+    fn pass(&mut self, why: WakeReason) {
+        self.looker.metrics.rescan(why);
+        self.looker.begin();
+        let outcome = self.scan();
+        self.looker.end(outcome);
+    }
+
+    /// Looks at everything once; tells whether everything was seen.
+    fn scan(&mut self) -> Result<bool, String> {
+        let path = self.looker.config.path.clone();
+        let unavailable =
+            |error: io::Error| format!("{}: cannot be opened: {error}", escaped(&path));
+        let dir = Dir::open(&path).map_err(unavailable)?;
+        let id = dir.stat_self().map_err(unavailable)?.file;
+        if self.root != Some(id) {
+            if self.root.is_some() {
+                self.looker.metrics.rescan(WakeReason::Remade);
+            }
+            self.looker.taker.prepare(Root {
+                path: &path,
+                dir: &dir,
+            })?;
+            self.root = Some(id);
+        }
+        let mut pass = Pass {
+            looker: &mut self.looker,
+            root: Root {
+                path: &path,
+                dir: &dir,
+            },
+        };
+        self.tree
+            .walk(
+                &dir,
+                pass.looker.config.layout.depth(),
+                &mut self.watcher,
+                &mut pass,
+            )
+            .map_err(unavailable)
+    }
+}
+
+impl Looker {
+    fn begin(&mut self) {
+        self.settling.begin_pass();
+        self.refused = None;
+        self.writers = 0;
+    }
+
+    fn end(&mut self, outcome: Result<bool, String>) {
+        let gone = self.settling.end_pass(matches!(outcome, Ok(true)));
+        for _ in 0..gone {
+            self.metrics.gone();
+        }
+        let status = match (outcome, self.refused.take()) {
+            (Ok(_), None) => Status::Scanned,
+            (Ok(_), Some(why)) | (Err(why), _) => Status::Trouble(why),
+        };
+        self.status.send_if_modified(|last| {
+            if *last == status {
+                return false;
+            }
+            if let Status::Trouble(why) = &status {
+                self.metrics.trouble(Trouble::SourceUnavailable);
+                tracing::warn!(source = %escaped(&self.config.path), why, "source cannot be used");
+            } else {
+                tracing::info!(source = %escaped(&self.config.path), "source scanned");
+            }
+            *last = status;
+            true
+        });
+    }
+
+    fn stops(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+
+    /// Counts and logs what was passed over, once for each file.
+    fn report(
+        &mut self,
+        file: FileId,
+        levels: &[OsString],
+        name: &OsStr,
+        trouble: Trouble,
+        why: Option<String>,
+    ) {
+        if !self.reported.is_news(file, trouble) {
+            return;
+        }
+        self.metrics.trouble(trouble);
+        let path: PathBuf = self
+            .config
+            .path
+            .join(levels.iter().collect::<PathBuf>())
+            .join(name);
+        tracing::warn!(path = %escaped(&path), kind = trouble.name(), why = why.as_deref(), "passed over");
+    }
+}
+
+/// One pass over a source.
+struct Pass<'a> {
+    looker: &'a mut Looker,
+    root: Root<'a>,
+}
+
+impl Visitor for Pass<'_> {
+    fn file(&mut self, dir: &Dir, levels: &[OsString], name: &OsStr) {
+        // Gone since it was listed, and never waited for: nothing was lost.
+        let Ok(stat) = dir.stat(name) else { return };
+        if self.looker.taker.knows(stat.file) {
+            return;
+        }
+        if let Some(trouble) = no_dump(&stat, &self.looker.config) {
+            return self.looker.report(stat.file, levels, name, trouble, None);
+        }
+        self.looker.reported.forget(stat.file, Trouble::Empty);
+        if let Err(error) = self.settle_and_take(dir, levels, name, &stat) {
+            match error.kind() {
+                // Between the listing and the look it went, or a foreign lease is on it: the next pass sees.
+                io::ErrorKind::NotFound | io::ErrorKind::WouldBlock => {}
+                _ => self.looker.report(
+                    stat.file,
+                    levels,
+                    name,
+                    Trouble::Unreadable,
+                    Some(error.to_string()),
+                ),
+            }
+        }
+    }
+
+    fn trouble(
+        &mut self,
+        about: FileId,
+        levels: &[OsString],
+        name: &OsStr,
+        trouble: Trouble,
+        why: Option<String>,
+    ) {
+        self.looker.report(about, levels, name, trouble, why);
+    }
+
+    fn stops(&self) -> bool {
+        self.looker.stops()
+    }
+
+    fn skips(&self, name: &OsStr) -> bool {
+        self.looker.taker.owns(name)
+    }
+}
+
+/// Why a name stands for no dump, whatever is in it.
+fn no_dump(stat: &Stat, config: &Config) -> Option<Trouble> {
+    match stat.kind {
+        FileKind::Symlink => return Some(Trouble::Symlink),
+        FileKind::Special | FileKind::Dir => return Some(Trouble::Special),
+        FileKind::File => {}
+    }
+    if stat.links != 1 {
+        // No link at all: it was removed between the listing and the look.
+        return (stat.links > 1).then_some(Trouble::HardLink);
+    }
+    if stat.size > config.max_dump_size || stat.allocated > config.max_dump_data {
+        return Some(Trouble::TooLarge);
+    }
+    (stat.size == 0).then_some(Trouble::Empty)
+}
+
+impl Pass<'_> {
+    fn settle_and_take(
+        &mut self,
+        dir: &Dir,
+        levels: &[OsString],
+        name: &OsStr,
+        listed: &Stat,
+    ) -> io::Result<()> {
+        let looker = &mut *self.looker;
+        let (now, clock) = (Instant::now(), Timestamp::now());
+        let file = dir.open_file(name)?;
+        let stat = Stat::of(&file)?;
+        // Swapped between the look and the open: the next pass looks at what is there now.
+        if !stat.file.same_file(&listed.file) || no_dump(&stat, &looker.config).is_some() {
+            return Ok(());
+        }
+        let seen = looker.settling.see(&stat, now, clock);
+        let (leased, marks) = match looker.settling.look(&file, &stat, now)? {
+            Verdict::Settled { leased, marks } => (leased, marks),
+            Verdict::Wait => {
+                looker.writers += 1;
+                return Ok(());
+            }
+        };
+        let data_bytes = data_bytes(&file, stat.size);
+        if data_bytes > looker.config.max_dump_data {
+            looker.report(stat.file, levels, name, Trouble::TooLarge, None);
+            return Ok(());
+        }
+        let names = looker
+            .config
+            .layout
+            .names(levels.iter().map(OsString::as_os_str));
+        let found = Found {
+            root: self.root,
+            dir,
+            levels,
+            name,
+            stat,
+            data_bytes,
+            names,
+            seen,
+            settled: clock,
+            marks,
+            leased,
+        };
+        let taken = looker.taker.take(&found);
+        self.after(taken, &stat, levels, name);
+        Ok(())
+    }
+
+    fn after(&mut self, taken: Taken, stat: &Stat, levels: &[OsString], name: &OsStr) {
+        let looker = &mut *self.looker;
+        match taken {
+            Taken::Claimed => looker.settling.forget(stat.file),
+            Taken::Unsettled => looker.writers += 1,
+            Taken::Gone => {
+                looker.settling.forget(stat.file);
+                looker.metrics.gone();
+            }
+            Taken::NoRoom(refusal) => looker.report(
+                stat.file,
+                levels,
+                name,
+                Trouble::NoRoom(refusal),
+                Some(format!("{refusal} is reached; it stays where it is")),
+            ),
+            Taken::NotWritable(error) => {
+                looker.report(
+                    stat.file,
+                    levels,
+                    name,
+                    Trouble::NotWritable,
+                    Some(error.to_string()),
+                );
+                looker.refused = Some(format!(
+                    "{}: files cannot be taken away: {error}; mount it writable and let the agent write there",
+                    escaped(&looker.config.path)
+                ));
+            }
+            Taken::Failed(error) => looker.report(
+                stat.file,
+                levels,
+                name,
+                Trouble::State,
+                Some(error.to_string()),
+            ),
+        }
+    }
+}

@@ -1,0 +1,148 @@
+//! What a start finds: entries, leftovers of a stop, and files that no entry names.
+
+use std::collections::HashSet;
+use std::ffi::{OsStr, OsString};
+use std::io::{self, Read};
+
+use jiff::Timestamp;
+
+use super::claim::held_name;
+use super::entry::{Entry, Origin, Phase, Place, VERSION};
+use super::{Slot, Spool};
+use crate::decide::crash_time;
+use crate::model::{CrashId, Mark, Names, escaped};
+use crate::sys::{Dir, FileKind, Stat, data_bytes};
+
+/// Largest state file read; one with the facts of a process with hundreds of libraries has some 100 KiB.
+const STATE_MAX: u64 = 8 << 20;
+
+const PARTIAL: &str = ".part";
+
+impl Spool {
+    /// Reads all entries, removes what a stop left half made, and takes in what no entry names.
+    pub(super) fn load(&self) -> io::Result<()> {
+        for entry in self.entries.entries()? {
+            self.load_one(&entry?.name)?;
+        }
+        for entry in self.dumps.entries()? {
+            let name = entry?.name;
+            if name.to_string_lossy().ends_with(PARTIAL) {
+                self.dumps.remove_file(&name)?;
+            }
+        }
+        self.adopt(&self.dumps, &Place::Spool)?;
+        self.show(&self.inner());
+        Ok(())
+    }
+
+    fn load_one(&self, name: &OsStr) -> io::Result<()> {
+        let text = name.to_string_lossy();
+        if text.starts_with('.') {
+            // Staged when the agent was stopped; what it was to replace is still there.
+            return self.entries.remove_file(name);
+        }
+        let Some(id) = text.strip_suffix(".json") else {
+            return Ok(());
+        };
+        match self.read_state(name, id) {
+            Ok(entry) => {
+                self.inner()
+                    .slots
+                    .insert(entry.id, Slot { entry, busy: false });
+                Ok(())
+            }
+            Err(why) => {
+                // Its dump is found as one that no entry names: nothing is lost but what was known of it.
+                let mut aside = name.to_owned();
+                aside.push(".unreadable");
+                tracing::error!(state = %escaped(name), why, "a state file cannot be read and is put aside; its dump is taken in anew");
+                self.entries.rename_over(name, &self.entries, &aside)
+            }
+        }
+    }
+
+    fn read_state(&self, name: &OsStr, id: &str) -> Result<Entry, String> {
+        let mut json = Vec::new();
+        let file = self
+            .entries
+            .open_file(name)
+            .map_err(|error| error.to_string())?;
+        file.take(STATE_MAX)
+            .read_to_end(&mut json)
+            .map_err(|error| error.to_string())?;
+        let entry: Entry = serde_json::from_slice(&json).map_err(|error| error.to_string())?;
+        if entry.version != VERSION {
+            return Err(format!("version {} is not {VERSION}", entry.version));
+        }
+        if entry.id.to_string() != id {
+            return Err(format!("it is about {}", entry.id));
+        }
+        Ok(entry)
+    }
+
+    /// Makes an entry of each file in `dir` that no entry names. Never under the id it is named by: anyone may have chosen that.
+    pub(super) fn adopt(&self, dir: &Dir, place: &Place) -> io::Result<()> {
+        let named: HashSet<OsString> = {
+            let inner = self.inner();
+            let here = inner
+                .slots
+                .values()
+                .filter(|slot| slot.entry.phase.dump().1 == *place);
+            here.map(|slot| held_name(slot.entry.id, place)).collect()
+        };
+        for found in dir.entries()? {
+            let name = found?.name;
+            if named.contains(&name) {
+                continue;
+            }
+            let Ok(stat) = dir.stat(&name) else { continue };
+            if stat.kind != FileKind::File || stat.links != 1 || self.knows_file(stat.file) {
+                tracing::warn!(name = %escaped(&name), "left alone among held dumps: it is no file of ours");
+                continue;
+            }
+            self.adopt_one(dir, place, &name, &stat)?;
+        }
+        Ok(())
+    }
+
+    fn adopt_one(&self, dir: &Dir, place: &Place, name: &OsStr, stat: &Stat) -> io::Result<()> {
+        let now = Timestamp::now();
+        let (time, time_source) = crash_time(stat.changed, now);
+        let entry = Entry {
+            version: VERSION,
+            id: CrashId::new(time, fastrand::u128(..)),
+            time,
+            time_source,
+            origin: Origin {
+                source: match place {
+                    Place::Holding(root) => root.clone(),
+                    _ => self.config.state_dir.as_path().into(),
+                },
+                name: name.into(),
+                names: Names::default(),
+                uid: stat.uid,
+                data_bytes: data_bytes(&dir.open_file(name)?, stat.size),
+                seen: now,
+                settled: now,
+                marks: vec![Mark::FoundWithoutRecord],
+            },
+            phase: Phase::Held {
+                file: stat.file,
+                place: place.clone(),
+            },
+            attempts: 0,
+            not_before: None,
+        };
+        // Renamed first: stopped in between, it is again a file that no entry names.
+        dir.rename(name, dir, &held_name(entry.id, place))?;
+        dir.sync()?;
+        self.save(&entry).map_err(io::Error::other)?;
+        self.check_in(entry.id);
+        tracing::warn!(crash = %entry.id, name = %escaped(name), bytes = stat.size, "a held dump without a record is taken in as a new one");
+        Ok(())
+    }
+
+    pub(super) fn partial_name(id: CrashId) -> OsString {
+        format!("{id}{PARTIAL}").into()
+    }
+}

@@ -1,0 +1,76 @@
+//! What the spool counts.
+
+use prometheus::{IntCounterVec, IntGauge, Opts, Registry};
+
+use crate::decide::Holding;
+
+/// Why a held dump is no longer there. Stays at zero, or something is wrong with the node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Loss {
+    /// Its file vanished from the state directory, the holding directory or, before it was copied, from its source.
+    Vanished,
+    /// It could not be read to its end.
+    Unreadable,
+}
+
+impl Loss {
+    const ALL: [Self; 2] = [Self::Vanished, Self::Unreadable];
+
+    /// The metric's label.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Vanished => "vanished",
+            Self::Unreadable => "unreadable",
+        }
+    }
+}
+
+/// Gauges and counters of the spool.
+#[derive(Clone, Debug)]
+pub struct Metrics {
+    dumps: IntGauge,
+    bytes: IntGauge,
+    lost: IntCounterVec,
+}
+
+impl Metrics {
+    /// Makes and registers them; every label value shows from the start.
+    ///
+    /// # Errors
+    /// A metric of the same name is registered already.
+    pub fn register(registry: &Registry) -> prometheus::Result<Self> {
+        let dumps = IntGauge::new(
+            "salvage_pending_dumps",
+            "Dumps that are held and not yet stored.",
+        )?;
+        let bytes = IntGauge::new(
+            "salvage_pending_bytes",
+            "Bytes of those dumps that are not holes.",
+        )?;
+        let lost = IntCounterVec::new(
+            Opts::new(
+                "salvage_dumps_lost_total",
+                "Dumps that were held and could not be stored.",
+            ),
+            &["reason"],
+        )?;
+        registry.register(Box::new(dumps.clone()))?;
+        registry.register(Box::new(bytes.clone()))?;
+        registry.register(Box::new(lost.clone()))?;
+        for loss in Loss::ALL {
+            lost.with_label_values(&[loss.name()]);
+        }
+        Ok(Self { dumps, bytes, lost })
+    }
+
+    pub(super) fn pending(&self, holding: Holding) {
+        self.dumps
+            .set(i64::try_from(holding.entries).unwrap_or(i64::MAX));
+        self.bytes
+            .set(i64::try_from(holding.bytes).unwrap_or(i64::MAX));
+    }
+
+    pub(super) fn lost(&self, loss: Loss) {
+        self.lost.with_label_values(&[loss.name()]).inc();
+    }
+}

@@ -1,0 +1,357 @@
+//! What the agent holds on the node: one [`Entry`] for each dump from the moment it is taken until it is stored.
+//!
+//! ```text
+//! <state_dir>/lock               flock: one agent
+//! <state_dir>/entries/<id>.json  an entry; written beside, synced, renamed, directory synced
+//! <state_dir>/dumps/<id>         a dump that was renamed or copied here; <id>.part while it is copied
+//! <state_dir>/ballast            room for state files when the disk is full
+//! <source>/.salvage/<id>         a dump on another mount that could be renamed there (see `holding`)
+//! <source>/.../.salvage-<id>     a dump that has to be copied from where it is
+//! ```
+//!
+//! What survives a stop, at each step:
+//! - before `Claiming` is durable: nothing has happened, the dump is in its source;
+//! - `Claiming` durable: the dump is at its old or its new name, and looking tells which;
+//! - file moved, entry `Held`: the dump is ours, and a scan does not see it as new;
+//! - copied: the copy is durable before `Copied` is, and `Copied` before the original goes;
+//! - from `Shipping` on the held file stays until `Stored` is durable, and the entry until the file is gone.
+//!
+//! What never happens: an entry without its dump being reported lost, a dump taken twice, a file in `dumps` or `.salvage` that no entry
+//! names being given an old id (anyone may have planted it; it becomes a new entry, marked).
+
+mod ballast;
+mod claim;
+mod entry;
+mod holding;
+mod load;
+mod metrics;
+mod raw;
+mod steps;
+
+use std::collections::{BTreeMap, HashMap};
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use jiff::Timestamp;
+use tokio::sync::Notify;
+
+use self::ballast::Ballast;
+use crate::decide::{Holding, Limits, Room};
+use crate::model::{CrashId, FileId, escaped};
+use crate::sys::{Dir, Lock, LockError, write_durably};
+
+pub use entry::{Choice, Entry, Origin, Phase, Place};
+pub use metrics::{Loss, Metrics};
+pub use raw::RawName;
+pub use steps::{Claim, Copied, OpenError};
+
+/// Where and how much.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// The state directory; made if it is not there.
+    pub state_dir: PathBuf,
+    /// What the agent may hold.
+    pub limits: Limits,
+    /// Who we are, for another agent that finds the lock taken.
+    pub about: String,
+}
+
+/// Trouble with the state directory.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Another agent works there.
+    #[error(transparent)]
+    Locked(#[from] LockError),
+    /// Others could change the state.
+    #[error("state_dir {}: {problem}; give it to the agent's user with mode 0700", path.display())]
+    Unsafe {
+        /// The directory.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// It cannot be used.
+    #[error("state_dir {}: cannot {operation}", path.display())]
+    Io {
+        /// What was tried.
+        operation: &'static str,
+        /// The file or directory.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// The entries and their files. Shared by the sources, which add, and by shipping, which takes away. All calls block on the disk.
+#[derive(Debug)]
+pub struct Spool {
+    config: Config,
+    entries: Dir,
+    dumps: Dir,
+    ballast: Ballast,
+    metrics: Metrics,
+    inner: Mutex<Inner>,
+    changed: Arc<Notify>,
+    _lock: Lock,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    slots: BTreeMap<CrashId, Slot>,
+    /// How files are taken from each source's root.
+    ways: HashMap<OsString, Way>,
+}
+
+#[derive(Debug)]
+struct Slot {
+    entry: Entry,
+    /// Somebody works on it.
+    busy: bool,
+}
+
+/// How files are taken away from a source.
+#[derive(Clone, Debug)]
+enum Way {
+    /// By rename into the state directory.
+    Rename,
+    /// By rename into the source's holding directory.
+    Hold(Arc<Dir>),
+    /// By rename within their directory, then by copy.
+    Copy,
+}
+
+const LOCK: &str = "lock";
+const ENTRIES: &str = "entries";
+const DUMPS: &str = "dumps";
+
+impl Spool {
+    /// Opens the state directory, takes its lock and loads what it holds.
+    ///
+    /// # Errors
+    /// [`Error::Locked`] while another agent works there, else what is wrong with the directory.
+    pub fn open(config: Config, metrics: Metrics) -> Result<Self, Error> {
+        let path = config.state_dir.clone();
+        let failed = |operation: &'static str| {
+            let path = path.clone();
+            move |source: io::Error| Error::Io {
+                operation,
+                path,
+                source,
+            }
+        };
+        std::fs::create_dir_all(&path).map_err(failed("make the directory"))?;
+        // The operator may have put a symlink here; what it leads to is what counts.
+        let real = path.canonicalize().map_err(failed("open the directory"))?;
+        let state = Dir::open(&real).map_err(failed("open the directory"))?;
+        check_private(&state, &path)?;
+        let lock = Lock::take(&real.join(LOCK), &config.about)?;
+        let entries = sub_directory(&state, ENTRIES).map_err(failed("make entries/ in"))?;
+        let dumps = sub_directory(&state, DUMPS).map_err(failed("make dumps/ in"))?;
+        let ballast = Ballast::new(state);
+        let spool = Self {
+            config,
+            entries,
+            dumps,
+            ballast,
+            metrics,
+            inner: Mutex::default(),
+            changed: Arc::new(Notify::new()),
+            _lock: lock,
+        };
+        spool.ballast.renew(spool.config.limits.keep_free);
+        spool.load().map_err(failed("read the entries of"))?;
+        Ok(spool)
+    }
+
+    /// Wakes whoever waits for something to do.
+    pub fn changed(&self) -> Arc<Notify> {
+        Arc::clone(&self.changed)
+    }
+
+    /// The oldest entry that may be worked on at `now`; it is ours until [`Spool::check_in`].
+    pub fn check_out(&self, now: Timestamp) -> Option<Entry> {
+        let mut inner = self.inner();
+        let slot = inner
+            .slots
+            .values_mut()
+            .find(|slot| !slot.busy && slot.entry.not_before.is_none_or(|at| at <= now))?;
+        slot.busy = true;
+        Some(slot.entry.clone())
+    }
+
+    /// When the next entry that nobody works on may be worked on.
+    pub fn next_due(&self) -> Option<Timestamp> {
+        let inner = self.inner();
+        let idle = inner.slots.values().filter(|slot| !slot.busy);
+        idle.map(|slot| slot.entry.not_before.unwrap_or(Timestamp::MIN))
+            .min()
+    }
+
+    /// Gives an entry back.
+    pub fn check_in(&self, id: CrashId) {
+        if let Some(slot) = self.inner().slots.get_mut(&id) {
+            slot.busy = false;
+        }
+        self.changed.notify_one();
+    }
+
+    /// Makes an entry's present form durable.
+    ///
+    /// # Errors
+    /// Those of the disk; the entry's last durable form stands.
+    pub fn save(&self, entry: &Entry) -> Result<(), Error> {
+        let json = serde_json::to_vec(entry)
+            .map_err(|error| self.failed("write the state of", entry.id)(error.into()))?;
+        let name = state_file(entry.id);
+        let first = write_durably(&self.entries, &name, &json);
+        let written = match first {
+            // A full disk must not keep what fills it from being shipped: the ballast gives its room.
+            Err(error) if error.kind() == io::ErrorKind::StorageFull && self.ballast.drop_it() => {
+                write_durably(&self.entries, &name, &json)
+            }
+            other => other,
+        };
+        written.map_err(self.failed("write the state of", entry.id))?;
+        let mut inner = self.inner();
+        match inner.slots.get_mut(&entry.id) {
+            Some(slot) => slot.entry = entry.clone(),
+            None => {
+                inner.slots.insert(
+                    entry.id,
+                    Slot {
+                        entry: entry.clone(),
+                        busy: true,
+                    },
+                );
+            }
+        }
+        self.show(&inner);
+        Ok(())
+    }
+
+    /// Notes a failed attempt and when the next one may be. Kept in memory even where the disk refuses it.
+    pub fn postpone(&self, entry: &mut Entry, not_before: Timestamp) {
+        entry.attempts = entry.attempts.saturating_add(1);
+        entry.not_before = Some(not_before);
+        if self.save(entry).is_err()
+            && let Some(slot) = self.inner().slots.get_mut(&entry.id)
+        {
+            slot.entry = entry.clone();
+        }
+    }
+
+    /// Number of entries and their bytes.
+    pub fn holding(&self) -> Holding {
+        holding_of(&self.inner())
+    }
+
+    fn room(&self) -> io::Result<Room> {
+        let space = self.dumps.space()?;
+        Ok(Room {
+            bytes: space.free_bytes,
+            inodes: space.free_inodes,
+        })
+    }
+
+    /// Removes an entry's state file and forgets it.
+    fn remove(&self, id: CrashId) -> Result<(), Error> {
+        match self.entries.remove_file(&state_file(id)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(self.failed("remove the state of", id)(error));
+            }
+            _ => self
+                .entries
+                .sync()
+                .map_err(self.failed("remove the state of", id))?,
+        }
+        let mut inner = self.inner();
+        inner.slots.remove(&id);
+        self.show(&inner);
+        drop(inner);
+        self.ballast.renew(self.config.limits.keep_free);
+        Ok(())
+    }
+
+    fn knows_file(&self, file: FileId) -> bool {
+        self.inner()
+            .slots
+            .values()
+            .any(|slot| slot.entry.phase.files().any(|known| known.same_file(&file)))
+    }
+
+    fn show(&self, inner: &Inner) {
+        self.metrics.pending(holding_of(inner));
+    }
+
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        // A panic while it was held left at worst one slot unchanged; every entry is durable on its own.
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn failed(
+        &self,
+        operation: &'static str,
+        id: CrashId,
+    ) -> impl FnOnce(io::Error) -> Error + use<> {
+        let path = self.config.state_dir.join(ENTRIES).join(state_file(id));
+        move |source| Error::Io {
+            operation,
+            path,
+            source,
+        }
+    }
+}
+
+fn holding_of(inner: &Inner) -> Holding {
+    let bytes = inner
+        .slots
+        .values()
+        .map(|slot| slot.entry.origin.data_bytes)
+        .fold(0, u64::saturating_add);
+    Holding {
+        bytes,
+        entries: inner.slots.len(),
+    }
+}
+
+fn state_file(id: CrashId) -> OsString {
+    format!("{id}.json").into()
+}
+
+fn sub_directory(state: &Dir, name: &str) -> io::Result<Dir> {
+    match state.create_dir(OsStr::new(name)) {
+        Ok(()) => state.sync()?,
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+        Err(error) => return Err(error),
+    }
+    state.open_dir(OsStr::new(name))
+}
+
+/// Dumps hold every secret of their process, and the state decides what is deleted: nobody else may write here.
+fn check_private(state: &Dir, path: &Path) -> Result<(), Error> {
+    let io_failed = |source| Error::Io {
+        operation: "look at",
+        path: path.to_owned(),
+        source,
+    };
+    let stat = state.stat_self().map_err(io_failed)?;
+    let own_uid = rustix::process::geteuid().as_raw();
+    let problem = if stat.uid != own_uid {
+        format!(
+            "it belongs to uid {}, the agent runs as uid {own_uid}",
+            stat.uid
+        )
+    } else if stat.mode & 0o022 != 0 {
+        format!("others may write there (mode {:04o})", stat.mode)
+    } else {
+        return Ok(());
+    };
+    tracing::debug!(path = %escaped(path), problem, "state directory refused");
+    Err(Error::Unsafe {
+        path: path.to_owned(),
+        problem,
+    })
+}
