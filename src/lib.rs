@@ -2,4 +2,5 @@
 //!
 //! The library exists for the binary, the tests and the benches of this repository; it promises no stable interface.
 
+pub mod identify;
 pub mod model;
