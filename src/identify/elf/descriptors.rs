@@ -63,6 +63,8 @@ pub(super) struct SignalNote {
 /// The signals that a fault of the program raises and whose `siginfo` then has an address: SIGILL, SIGTRAP, SIGBUS, SIGFPE, SIGSEGV.
 const FAULTS: [u8; 5] = [4, 5, 7, 8, 11];
 
+const SI_KERNEL: i32 = 128;
+
 impl SignalNote {
     pub(super) fn decode(fields: Fields<'_>) -> Option<Self> {
         Some(Self {
@@ -75,8 +77,10 @@ impl SignalNote {
     pub(super) fn info(&self) -> Option<SignalInfo> {
         let mut info = signal(self.number)?;
         info.code = Some(self.code);
-        // Codes of 0 and below mean that somebody sent it; the same bytes then are a pid and a uid.
-        if FAULTS.contains(&info.number) && self.code > 0 {
+        // Codes of 0 and below mean that somebody sent it, and the same bytes are a pid and a uid. SI_KERNEL says that no address is
+        // known (a breakpoint, a general protection fault, `abort()` as the first process of a container): the 0 that stands
+        // there would read like a null dereference.
+        if FAULTS.contains(&info.number) && self.code > 0 && self.code != SI_KERNEL {
             info.address = Some(format!("0x{:x}", self.detail));
         }
         Some(info)

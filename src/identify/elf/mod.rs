@@ -119,6 +119,11 @@ fn read_notes(
         files::read(source, header.endian, span, &auxv, &mut clues)
     });
     facts.unread.extend(files.unread.take());
+    if notes.files.is_none() && notes.whole && !layout.notes.is_empty() {
+        // Linux drops the note when 64 bytes for each mapping exceed `kernel.core_file_note_size_limit` (4 MiB).
+        let text = "mapped files: the core has no list of them, as Linux leaves it out above 65,535 mappings";
+        facts.unread.push(text.to_owned());
+    }
 
     let first_of_exe = first_page_of_exe(&auxv, &files, producer);
     let mut wanted: Vec<u64> = files.candidates.iter().map(|c| c.address).collect();

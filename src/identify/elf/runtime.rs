@@ -87,6 +87,7 @@ impl Clues {
 
     /// Notes that .NET's own tool wrote the file.
     pub(super) fn see_createdump(&mut self) {
+        // The first rule is .NET's.
         if self.name() != Some(DOTNET) {
             self.best = Some((0, None));
         }

@@ -35,7 +35,8 @@ pub(super) fn strings(auxv: &Auxv) -> Range<u64> {
 }
 
 /// The value of the last `HOSTNAME=` string, which is the environment's: arguments come before it. None where it is no DNS name, and
-/// none where memory between it and the end of the strings is missing, because then it may not be the last.
+/// none where memory between it and the end of the strings is missing, because then it may not be the last. The small types of
+/// `createdump` leave the strings out when the first thread crashed in native code: its handler runs on another stack.
 pub(super) fn host_name(
     source: &Source<'_>,
     pieces: &[Piece],
@@ -58,7 +59,7 @@ pub(super) fn host_name(
         }
     }
     if next != strings.end {
-        scan.gap();
+        return Err(Unread::Nonsense("the dump does not have them"));
     }
     Ok(scan.found)
 }

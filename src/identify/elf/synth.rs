@@ -320,9 +320,8 @@ impl Synth {
         &self,
         out: &mut Bytes,
         kind: u32,
-        offset: usize,
+        (offset, size): (usize, usize),
         address: u64,
-        size: usize,
         memory: u64,
         align: u64,
     ) {
@@ -407,15 +406,14 @@ impl Synth {
             .u16(phnum);
         out.u16(shentsize).u16(shnum).u16(0);
 
-        self.segment(&mut out, 4, notes_at, 0, notes.len(), 0, self.note_align);
+        self.segment(&mut out, 4, (notes_at, notes.len()), 0, 0, self.note_align);
         let mut at = first_data;
         for load in &self.loads {
             self.segment(
                 &mut out,
                 1,
-                at,
+                (at, load.data.len()),
                 load.address,
-                load.data.len(),
                 load.memory,
                 4096,
             );

@@ -235,7 +235,9 @@ fn a_signal_somebody_sent_has_no_address() {
     );
     let first_process = with(11, 128, 0).expect("abort() as the first process of a container");
     assert_eq!(first_process.code, Some(128));
-    assert_eq!(first_process.address.as_deref(), Some("0x0"));
+    assert_eq!(first_process.address, None, "the kernel knows none");
+    let null = with(11, 1, 0).expect("a null dereference");
+    assert_eq!(null.address.as_deref(), Some("0x0"));
     let real_time = with(35, 0, 0).expect("a signal");
     assert_eq!(real_time.name, "SIG35");
     for none in [0, -1, 65, i32::MAX, i32::MIN] {
@@ -270,6 +272,11 @@ fn the_executable_is_found_by_its_program_headers_its_entry_point_or_the_name_it
         .expect("the stack")
         .data
         .clone_from(&stack.memory);
+    assert!(
+        of(&bare).unread[0].contains("no list"),
+        "{:?}",
+        of(&bare).unread
+    );
     let by_name = with(&bare, &[3, 25, 31]);
     assert_eq!(by_name.exe.as_deref(), Some("/srv/app/server"));
     assert_eq!(by_name.build_id, Some("e1".repeat(20)));
