@@ -3,7 +3,9 @@
 //! The library exists for the binary, the tests and the benches of this repository; it promises no stable interface.
 
 pub mod decide;
+pub mod identify;
 pub mod model;
+pub mod ship;
 pub mod source;
 pub mod spool;
 pub mod sys;

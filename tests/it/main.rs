@@ -1,1 +1,3 @@
+//! Tests of the whole: real programs, real files, real processes.
 
+mod identify;
