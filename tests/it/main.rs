@@ -1,1 +1,6 @@
+//! Tests of the whole: the real binary, real dumps, real stores.
 
+#[path = "../support/mod.rs"]
+mod support;
+
+mod inputs;
