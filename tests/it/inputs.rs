@@ -11,6 +11,7 @@ use anyhow::{Context, Result, ensure};
 use rustix::process::Signal;
 use tempfile::TempDir;
 
+use crate::support::disk::SmallDisk;
 use crate::support::process::ending;
 use crate::support::readers::{self, Gdb, Readelf};
 use crate::support::victims::{self, Crashed, Createdump, HOSTNAME, Launch};
@@ -20,6 +21,8 @@ fn ensure_core_tells_the_facts(crashed: &Crashed, signal: i32, si_code: i32) -> 
     let core = crashed.core()?;
     let readelf = Readelf::of(&core)?;
     readelf.ensure_complete_core()?;
+    assert_eq!(readelf.os_abi, "UNIX - System V");
+    assert_eq!(readelf.machine, Readelf::of(&crashed.facts.exe)?.machine);
     let gdb = Gdb::of(&core, &crashed.facts.exe)?;
     assert_eq!((gdb.signal, gdb.si_code), (signal, si_code));
     assert_eq!(crashed.status.signal(), Some(signal));
@@ -97,12 +100,14 @@ mod kernel_cores {
 
     #[test]
     #[ignore = "needs the compiled victims; tests/run provisions them"]
-    fn size_of_the_heap_is_a_choice() -> Result<()> {
+    fn size_of_the_heap_and_host_name_are_a_choice() -> Result<()> {
         let directory = TempDir::new()?;
         let victim = Launch::compiled("bigheap")?
             .arg("3")
+            .env("HOSTNAME", "ledger-0")
             .start_in(directory.path())?;
         assert_eq!(victim.facts().said("bytes")?, (3 << 20).to_string());
+        assert_eq!(victim.facts().hostname.as_deref(), Some("ledger-0"));
         ensure_core_tells_the_facts(&victim.crash()?, 11, 1)?;
         Ok(())
     }
@@ -331,6 +336,7 @@ mod dotnet {
             assert_eq!(readelf.notes[0].kind, "NT_PRPSINFO", "type {kind}");
             assert!(readelf.count("NT_PRSTATUS") > 1, "type {kind}");
             assert_eq!(crashed.crash_report()?.is_some(), kind == 2);
+            assert_eq!(readelf.os_abi, "UNIX - GNU", "type {kind}");
             sizes.push(readelf.size);
         }
         let [mini, heap, triage, full] = sizes[..] else {
@@ -395,6 +401,32 @@ mod as_root {
         let core = crashed.core()?;
         Readelf::of(&core)?.ensure_complete_core()?;
         assert_eq!(fs::metadata(&core)?.uid(), NOBODY);
+        Ok(())
+    }
+
+    #[test]
+    #[ignore = "needs root and the compiled victims; tests/run provisions them"]
+    fn dump_on_a_full_disk_is_cut_short() -> Result<()> {
+        let disk = SmallDisk::of_mebibytes(20)?;
+        let crashed = Launch::compiled("bigheap")?
+            .start_in(disk.path())?
+            .crash()?;
+        let core = Readelf::of(&crashed.dump()?)?;
+        assert!(core.size < core.expected_size(), "{crashed}: {core:#?}");
+        assert!(core.ensure_complete_core().is_err());
+        drop(disk);
+
+        let elsewhere = TempDir::new()?;
+        let whole = Launch::compiled("bigheap")?
+            .start_in(elsewhere.path())?
+            .crash()?;
+        let disk = SmallDisk::of_mebibytes(20)?;
+        let target = disk.path().join("slow.core");
+        let mut writer = victims::slow_writer(&whole.core()?, &target, 1, "0")?;
+        assert_eq!(ending(writer.wait()?), "exit 2", "{writer}");
+        let core = Readelf::of(&target)?;
+        assert_eq!(core.size, 20 << 20);
+        assert!(core.size < core.expected_size());
         Ok(())
     }
 

@@ -316,16 +316,23 @@ pub(crate) fn zstd_decoded_sha256(stored: &Path) -> Result<String> {
         .args(["-d", "-c", "-q", "--"])
         .arg(stored)
         .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
         .spawn()
         .context("run zstd (package zstd)")?;
     let decoded = zstd.stdout.take().context("stdout of zstd")?;
-    let output = Command::new("sha256sum")
+    let digest = Command::new("sha256sum")
         .stdin(decoded)
         .output()
         .context("run sha256sum")?;
-    let status = zstd.wait()?;
-    ensure!(status.success(), "zstd -d {}: {status}", stored.display());
-    digest_of(&output.stdout)
+    // Its few words fit into the pipe, so it cannot block on them while sha256sum waits for it.
+    let ended = zstd.wait_with_output()?;
+    ensure!(
+        ended.status.success(),
+        "zstd -d {}: {}",
+        stored.display(),
+        String::from_utf8_lossy(&ended.stderr)
+    );
+    digest_of(&digest.stdout)
 }
 
 fn digest_of(output: &[u8]) -> Result<String> {
