@@ -1,3 +1,7 @@
-//! Tests of the whole: real programs, real files, real processes.
+//! Tests of the whole: the real binary, real dumps, real stores.
+
+#[path = "../support/mod.rs"]
+mod support;
 
 mod identify;
+mod inputs;
