@@ -2,4 +2,7 @@
 //!
 //! The library exists for the binary, the tests and the benches of this repository; it promises no stable interface.
 
+pub mod cli;
+pub mod fetch;
 pub mod model;
+pub mod store;
