@@ -2,10 +2,13 @@
 //!
 //! The library exists for the binary, the tests and the benches of this repository; it promises no stable interface.
 
+pub mod cli;
 pub mod decide;
+pub mod fetch;
 pub mod identify;
 pub mod model;
 pub mod ship;
 pub mod source;
 pub mod spool;
+pub mod store;
 pub mod sys;

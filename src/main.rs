@@ -1,3 +1,7 @@
 //! The `salvage` command.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    salvage::cli::run()
+}

@@ -1,0 +1,54 @@
+//! Which store a command reads: the same flags everywhere.
+
+use std::sync::Arc;
+
+use anyhow::{Context, bail};
+use url::Url;
+
+use crate::store::{self, Store, StoreConfig, StoreUrl};
+
+/// Where the crashes are.
+#[derive(Clone, Debug, clap::Args)]
+#[command(next_help_heading = "Store")]
+pub(super) struct StoreArgs {
+    /// s3://BUCKET[/PREFIX] or file:///DIRECTORY. Credentials come from the AWS environment, profile or role.
+    // Parsed by us: an error of clap's repeats what was written, which may hold a secret.
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "SALVAGE_STORE",
+        hide_env_values = true
+    )]
+    store: Option<String>,
+    /// Where an S3-compatible store answers, such as https://minio.example:9000; AWS_ENDPOINT_URL does the same.
+    #[arg(long, value_name = "URL")]
+    endpoint: Option<String>,
+    /// Region of the bucket; AWS_REGION does the same.
+    #[arg(long)]
+    region: Option<String>,
+    /// Put the bucket into the path of a request and not into the host name, as some S3-compatible stores want it.
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    path_style: Option<bool>,
+}
+
+impl StoreArgs {
+    /// Opens the store.
+    pub(super) async fn open(self) -> anyhow::Result<Arc<dyn Store>> {
+        let Some(url) = self.store else {
+            bail!(
+                "which store? Give --store s3://BUCKET/PREFIX or --store file:///DIRECTORY, or set SALVAGE_STORE"
+            );
+        };
+        let url = url
+            .parse::<StoreUrl>()
+            .context("--store or SALVAGE_STORE")?;
+        let endpoint = self.endpoint.map(|written| Url::parse(&written));
+        let config = StoreConfig {
+            url,
+            endpoint: endpoint.transpose().context("--endpoint")?,
+            region: self.region,
+            path_style: self.path_style,
+        };
+        Ok(store::open(&config).await?)
+    }
+}
