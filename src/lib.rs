@@ -2,7 +2,9 @@
 //!
 //! The library exists for the binary, the tests and the benches of this repository; it promises no stable interface.
 
+pub mod agent;
 pub mod cli;
+pub mod config;
 pub mod decide;
 pub mod fetch;
 pub mod identify;
@@ -12,3 +14,4 @@ pub mod source;
 pub mod spool;
 pub mod store;
 pub mod sys;
+pub mod telemetry;

@@ -3,6 +3,7 @@
 //! Owns what people and scripts see: words, tables, exit codes. What was found goes to standard output; everything else (notes,
 //! progress, errors) goes to standard error. A name that somebody else chose reaches a terminal only escaped.
 
+mod agent;
 mod get;
 mod ls;
 mod open_with;
@@ -41,6 +42,7 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Agent(agent::Args),
     Ls(ls::Args),
     Show(show::Args),
     Get(get::Args),
@@ -55,6 +57,8 @@ enum Outcome {
     Nothing,
     /// Something went wrong, was said, and did not keep the rest from being done.
     Trouble,
+    /// Somebody did not want to wait for the end.
+    Interrupted,
 }
 
 impl From<Outcome> for ExitCode {
@@ -63,6 +67,7 @@ impl From<Outcome> for ExitCode {
             Outcome::Done => Self::SUCCESS,
             Outcome::Nothing => Self::from(1),
             Outcome::Trouble => Self::from(2),
+            Outcome::Interrupted => Self::from(130),
         }
     }
 }
@@ -70,14 +75,15 @@ impl From<Outcome> for ExitCode {
 /// Runs the command that the arguments name.
 pub fn run() -> ExitCode {
     match Cli::parse().command {
-        Command::Ls(args) => for_people(ls::run(args)),
-        Command::Show(args) => for_people(show::run(args)),
-        Command::Get(args) => for_people(get::run(args)),
+        Command::Agent(args) => on_threads(agent::run(args)),
+        Command::Ls(args) => on_threads(ls::run(args)),
+        Command::Show(args) => on_threads(show::run(args)),
+        Command::Get(args) => on_threads(get::run(args)),
     }
 }
 
-/// Runs a command that a person waits for: two threads are enough for a few requests at once.
-fn for_people(command: impl Future<Output = anyhow::Result<Outcome>>) -> ExitCode {
+/// Runs a command. Two threads are enough for a few requests at once; what computes or blocks has threads of its own.
+fn on_threads(command: impl Future<Output = anyhow::Result<Outcome>>) -> ExitCode {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
@@ -109,7 +115,7 @@ fn exit_code(outcome: anyhow::Result<Outcome>) -> ExitCode {
     say(&error);
     match error.downcast_ref() {
         Some(fetch::Error::NotFound { .. }) => Outcome::Nothing.into(),
-        Some(fetch::Error::Interrupted) => ExitCode::from(130),
+        Some(fetch::Error::Interrupted) => Outcome::Interrupted.into(),
         _ => Outcome::Trouble.into(),
     }
 }

@@ -56,13 +56,29 @@ pub(super) struct Read {
 }
 
 impl Reader {
-    pub(super) fn new(file: Arc<File>, len: u64, pool: Arc<super::Inner>, runtime: tokio::runtime::Handle) -> Self {
+    pub(super) fn new(
+        file: Arc<File>,
+        len: u64,
+        pool: Arc<super::Inner>,
+        runtime: tokio::runtime::Handle,
+    ) -> Self {
         let digest = if len <= PLAIN_DIGEST_MAX {
             FileDigest::Plain(Sha256::new())
         } else {
-            FileDigest::Tree { over: Sha256::new(), zeros: Sha256::digest(zeros()).into() }
+            FileDigest::Tree {
+                over: Sha256::new(),
+                zeros: Sha256::digest(zeros()).into(),
+            }
         };
-        Self { file, len, at: 0, data_bytes: 0, digest, pool, runtime }
+        Self {
+            file,
+            len,
+            at: 0,
+            data_bytes: 0,
+            digest,
+            pool,
+            runtime,
+        }
     }
 
     /// Whether there is nothing more to read.
@@ -71,13 +87,19 @@ impl Reader {
     }
 
     /// Reads up to `volume_bytes` more and sends the frames. Ends early, without an error, when nobody takes them any more. Blocks.
-    pub(super) fn read_volume(&mut self, volume_bytes: u64, frames: &mpsc::Sender<Pending>) -> io::Result<()> {
+    pub(super) fn read_volume(
+        &mut self,
+        volume_bytes: u64,
+        frames: &mpsc::Sender<Pending>,
+    ) -> io::Result<()> {
         let file = Arc::clone(&self.file);
         let inner = Arc::clone(&self.pool);
         let end = self.len.min(self.at.saturating_add(volume_bytes));
         let mut extents = Extents::new(&file, self.len);
         while self.at < end {
-            let want = usize::try_from(end - self.at).unwrap_or(usize::MAX).min(FRAME_BYTES as usize);
+            let want = usize::try_from(end - self.at)
+                .unwrap_or(usize::MAX)
+                .min(FRAME_BYTES as usize);
             let whole = want == FRAME_BYTES as usize;
             let pending = if whole && !extents.has_data(self.at..self.at + want as u64) {
                 self.zero_frame()
@@ -94,7 +116,13 @@ impl Reader {
         Ok(())
     }
 
-    fn read_frame(&mut self, pool: &Pool, file: &File, want: usize, whole: bool) -> io::Result<Option<Pending>> {
+    fn read_frame(
+        &mut self,
+        pool: &Pool,
+        file: &File,
+        want: usize,
+        whole: bool,
+    ) -> io::Result<Option<Pending>> {
         let mut slot = pool.slot(&self.runtime)?;
         let raw = &mut slot.raw()[..want];
         let read = read_leaving_cache_as_found(file, raw, self.at)?;
@@ -128,7 +156,12 @@ impl Reader {
             FileDigest::Plain(digest) => (Some(hex::encode(digest.finalize())), None),
             FileDigest::Tree { over, .. } => (None, Some(hex::encode(over.finalize()))),
         };
-        Read { bytes: self.at, data_bytes: self.data_bytes, sha256, tree_sha256 }
+        Read {
+            bytes: self.at,
+            data_bytes: self.data_bytes,
+            sha256,
+            tree_sha256,
+        }
     }
 }
 

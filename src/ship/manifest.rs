@@ -5,7 +5,8 @@ use jiff::Timestamp;
 use super::frames::Read;
 use super::{Config, FRAME_BYTES};
 use crate::model::{
-    Agent, Artifact, Completeness, Encoding, Host, Kind, Manifest, Mark, SCHEMA, Timings, TimeSource, Volume, escaped,
+    Agent, Artifact, Completeness, Encoding, Host, Kind, Manifest, Mark, SCHEMA, TimeSource,
+    Timings, Volume, escaped,
 };
 use crate::spool::{Choice, Entry};
 
@@ -18,7 +19,14 @@ pub(super) struct Sent {
 }
 
 /// The manifest of a crash whose dump is stored and verified at `now`.
-pub(super) fn manifest(config: &Config, host: &Host, entry: &Entry, choice: &Choice, sent: Sent, now: Timestamp) -> Manifest {
+pub(super) fn manifest(
+    config: &Config,
+    host: &Host,
+    entry: &Entry,
+    choice: &Choice,
+    sent: Sent,
+    now: Timestamp,
+) -> Manifest {
     let died = (entry.time_source == TimeSource::DumpWritten).then_some(entry.time);
     Manifest {
         schema: SCHEMA,
@@ -32,13 +40,21 @@ pub(super) fn manifest(config: &Config, host: &Host, entry: &Entry, choice: &Cho
         reason: choice.reason,
         signal: choice.facts.signal.clone(),
         pod: Some(choice.pod.clone()).filter(|pod| *pod != Default::default()),
-        container: Some(choice.container.clone()).filter(|container| *container != Default::default()),
+        container: Some(choice.container.clone())
+            .filter(|container| *container != Default::default()),
         host: Some(host.clone()),
         attribution: Some(choice.attribution.clone()),
         artifacts: vec![artifact(entry, choice, sent)],
         missing: Vec::new(),
-        timings: Some(Timings { died, seen: Some(entry.origin.seen), settled: Some(entry.origin.settled), stored: Some(now) }),
-        agent: Some(Agent { version: env!("CARGO_PKG_VERSION").to_owned() }),
+        timings: Some(Timings {
+            died,
+            seen: Some(entry.origin.seen),
+            settled: Some(entry.origin.settled),
+            stored: Some(now),
+        }),
+        agent: Some(Agent {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+        }),
     }
 }
 
@@ -72,7 +88,11 @@ fn artifact(entry: &Entry, choice: &Choice, sent: Sent) -> Artifact {
         stored_sha256: Some(sent.stored_sha256),
         encoding: Encoding::ZstdSeekable,
         frame_bytes: Some(FRAME_BYTES),
-        volumes: if sent.volumes.len() > 1 { sent.volumes } else { Vec::new() },
+        volumes: if sent.volumes.len() > 1 {
+            sent.volumes
+        } else {
+            Vec::new()
+        },
         process: facts.process.clone(),
         runtime: facts.runtime.clone(),
         exception: facts.exception.clone(),

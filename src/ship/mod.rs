@@ -79,10 +79,24 @@ impl Shipper {
     ///
     /// # Errors
     /// A thread cannot be made.
-    pub fn new(config: Config, host: Host, spool: Arc<Spool>, store: Arc<dyn Store>, metrics: Metrics) -> std::io::Result<Self> {
+    pub fn new(
+        config: Config,
+        host: Host,
+        spool: Arc<Spool>,
+        store: Arc<dyn Store>,
+        metrics: Metrics,
+    ) -> std::io::Result<Self> {
         let pool = pool::Pool::new(config.workers, config.level)?;
         let memory = upload::Memory::new(config.part_memory);
-        Ok(Self(Arc::new(Inner { config, host, spool, store, pool, memory, metrics })))
+        Ok(Self(Arc::new(Inner {
+            config,
+            host,
+            spool,
+            store,
+            pool,
+            memory,
+            metrics,
+        })))
     }
 
     /// Bytes that shipping may hold at once beyond a few megabytes of the process itself.

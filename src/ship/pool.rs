@@ -59,7 +59,8 @@ struct Job {
 pub(super) fn memory(workers: usize) -> u64 {
     /// What zstd itself needs for a compressor at a low level.
     const COMPRESSOR: u64 = 2 << 20;
-    let frame = u64::from(FRAME_BYTES) + zstd::zstd_safe::compress_bound(FRAME_BYTES as usize) as u64;
+    let frame =
+        u64::from(FRAME_BYTES) + zstd::zstd_safe::compress_bound(FRAME_BYTES as usize) as u64;
     workers as u64 * COMPRESSOR + (workers + AHEAD) as u64 * frame
 }
 
@@ -71,11 +72,18 @@ impl Pool {
         for n in 0..workers {
             let compressor = compressor(level)?;
             let receiver = Arc::clone(&receiver);
-            std::thread::Builder::new().name(format!("zstd-{n}")).spawn(move || work(&receiver, compressor))?;
+            std::thread::Builder::new()
+                .name(format!("zstd-{n}"))
+                .spawn(move || work(&receiver, compressor))?;
         }
         let mut zeros = Vec::with_capacity(zstd::zstd_safe::compress_bound(FRAME_BYTES as usize));
         compressor(level)?.compress_to_buffer(&vec![0; FRAME_BYTES as usize], &mut zeros)?;
-        Ok(Self { jobs, free: Arc::new(Semaphore::new(slots)), spare: Arc::default(), zeros: zeros.into() })
+        Ok(Self {
+            jobs,
+            free: Arc::new(Semaphore::new(slots)),
+            spare: Arc::default(),
+            zeros: zeros.into(),
+        })
     }
 
     /// A whole frame of zeros, compressed.
@@ -85,15 +93,32 @@ impl Pool {
 
     /// Waits for free buffers. Blocks; not for async code.
     pub(super) fn slot(&self, runtime: &tokio::runtime::Handle) -> io::Result<Slot> {
-        let permit = runtime.block_on(Arc::clone(&self.free).acquire_owned()).map_err(io::Error::other)?;
-        let buffers = self.spare.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default();
-        Ok(Slot { buffers, spare: Arc::clone(&self.spare), _permit: permit })
+        let permit = runtime
+            .block_on(Arc::clone(&self.free).acquire_owned())
+            .map_err(io::Error::other)?;
+        let buffers = self
+            .spare
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .pop()
+            .unwrap_or_default();
+        Ok(Slot {
+            buffers,
+            spare: Arc::clone(&self.spare),
+            _permit: permit,
+        })
     }
 
     /// Compresses the first `len` bytes of a slot's input.
-    pub(super) fn pack(&self, slot: Slot, len: usize) -> io::Result<oneshot::Receiver<io::Result<Packed>>> {
+    pub(super) fn pack(
+        &self,
+        slot: Slot,
+        len: usize,
+    ) -> io::Result<oneshot::Receiver<io::Result<Packed>>> {
         let (reply, packed) = oneshot::channel();
-        self.jobs.send(Job { slot, len, reply }).map_err(|_| io::Error::other("the compressing threads have ended"))?;
+        self.jobs
+            .send(Job { slot, len, reply })
+            .map_err(|_| io::Error::other("the compressing threads have ended"))?;
         Ok(packed)
     }
 }
@@ -109,7 +134,10 @@ impl Slot {
 impl Drop for Slot {
     fn drop(&mut self) {
         let buffers = std::mem::take(&mut self.buffers);
-        self.spare.lock().unwrap_or_else(PoisonError::into_inner).push(buffers);
+        self.spare
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(buffers);
     }
 }
 
@@ -131,16 +159,30 @@ fn work(jobs: &Mutex<Receiver<Job>>, mut compressor: Compressor<'static>) {
     loop {
         let next = jobs.lock().unwrap_or_else(PoisonError::into_inner).recv();
         // The pool is gone, and with it whoever would wait.
-        let Ok(Job { mut slot, len, reply }) = next else { return };
-        let packed = pack_one(&mut compressor, &mut slot.buffers, len).map(|raw_bytes| Packed { slot, raw_bytes });
+        let Ok(Job {
+            mut slot,
+            len,
+            reply,
+        }) = next
+        else {
+            return;
+        };
+        let packed = pack_one(&mut compressor, &mut slot.buffers, len)
+            .map(|raw_bytes| Packed { slot, raw_bytes });
         // Nobody waits any more where a dump was given up.
         let _ = reply.send(packed);
     }
 }
 
-fn pack_one(compressor: &mut Compressor<'static>, buffers: &mut Buffers, len: usize) -> io::Result<u32> {
+fn pack_one(
+    compressor: &mut Compressor<'static>,
+    buffers: &mut Buffers,
+    len: usize,
+) -> io::Result<u32> {
     buffers.packed.clear();
-    buffers.packed.reserve(zstd::zstd_safe::compress_bound(FRAME_BYTES as usize));
+    buffers
+        .packed
+        .reserve(zstd::zstd_safe::compress_bound(FRAME_BYTES as usize));
     compressor.compress_to_buffer(&buffers.raw[..len], &mut buffers.packed)?;
     u32::try_from(len).map_err(io::Error::other)
 }
@@ -159,11 +201,23 @@ mod tests {
                 slot.raw()[..1000].fill(round);
                 pool.pack(slot, 1000)
             });
-            let packed = packing.await.expect("join").expect("pack").await.expect("reply").expect("packed");
+            let packed = packing
+                .await
+                .expect("join")
+                .expect("pack")
+                .await
+                .expect("reply")
+                .expect("packed");
             assert_eq!(packed.raw_bytes, 1000);
-            assert_eq!(zstd::decode_all(packed.bytes()).expect("decode"), vec![round; 1000]);
+            assert_eq!(
+                zstd::decode_all(packed.bytes()).expect("decode"),
+                vec![round; 1000]
+            );
         }
         assert_eq!(pool.free.available_permits(), 4);
-        assert_eq!(zstd::decode_all(&*pool.zeros()).expect("decode"), vec![0; FRAME_BYTES as usize]);
+        assert_eq!(
+            zstd::decode_all(&*pool.zeros()).expect("decode"),
+            vec![0; FRAME_BYTES as usize]
+        );
     }
 }

@@ -25,14 +25,20 @@ pub(super) fn wait(retry: Retry, attempts: u32) -> Duration {
         Retry::Permanent => (PERMANENT_FIRST, PERMANENT_LAST),
     };
     let steps = usize::try_from(attempts).unwrap_or(usize::MAX).min(32);
-    let mut backoff =
-        ExponentialBuilder::default().with_min_delay(first).with_max_delay(last).with_factor(2.0).with_jitter().without_max_times().build();
+    let mut backoff = ExponentialBuilder::default()
+        .with_min_delay(first)
+        .with_max_delay(last)
+        .with_factor(2.0)
+        .with_jitter()
+        .without_max_times()
+        .build();
     backoff.nth(steps).unwrap_or(last)
 }
 
 /// The same as an instant.
 pub(super) fn next_attempt(now: Timestamp, retry: Retry, attempts: u32) -> Timestamp {
-    let wait = SignedDuration::try_from(wait(retry, attempts)).unwrap_or(SignedDuration::from_secs(60));
+    let wait =
+        SignedDuration::try_from(wait(retry, attempts)).unwrap_or(SignedDuration::from_secs(60));
     now.saturating_add(wait).unwrap_or(now)
 }
 
@@ -53,7 +59,13 @@ mod tests {
 
     #[test]
     fn a_store_that_names_a_wait_gets_it_within_reason() {
-        assert_eq!(wait(Retry::After(Duration::from_secs(7)), 9), Duration::from_secs(7));
-        assert_eq!(wait(Retry::After(Duration::from_secs(86_400)), 0), PERMANENT_LAST);
+        assert_eq!(
+            wait(Retry::After(Duration::from_secs(7)), 9),
+            Duration::from_secs(7)
+        );
+        assert_eq!(
+            wait(Retry::After(Duration::from_secs(86_400)), 0),
+            PERMANENT_LAST
+        );
     }
 }

@@ -6,22 +6,25 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use jiff::Timestamp;
-use md5::Md5;
 use sha2::{Digest, Sha256};
 use tokio::sync::mpsc;
 
 use super::Inner;
-use super::frames::{Pending, Read, Reader};
+use super::frames::{Pending, Reader};
 use super::manifest::{Sent, manifest};
 use super::metrics::Step;
 use super::retry::next_attempt;
 use super::upload::{ObjectWriter, Target, UploadError, confirm, put_own};
 use crate::decide::{attribute_without_kubernetes, plan_parts, reason_of};
 use crate::identify::identify;
-use crate::model::{ArtifactName, CrashId, CrashKeyParts, Manifest, Mark, ObjectKey, Volume, artifact_key, crash_key_of, escaped};
+use crate::model::{
+    ArtifactName, CrashId, CrashKeyParts, Manifest, Mark, ObjectKey, Volume, artifact_key,
+    crash_key_of, escaped,
+};
 use crate::spool::{self, Choice, Claim, Copied, Entry, Loss, OpenError, Phase};
-use crate::store::{self, Expected, Md5s, Retry, Verified};
+use crate::store::{self, Expected, Retry, Verified};
 use crate::sys::Stat;
+use crate::telemetry::chain;
 
 /// Frames between the reader and the sender; the pool's buffers bound them anyway.
 const FRAMES_WAITING: usize = 4;
@@ -111,7 +114,10 @@ impl Run {
     async fn step(&mut self) -> Result<Next, StepError> {
         match self.entry.phase.clone() {
             Phase::Claiming { .. } => self.resolve_claim().await,
-            Phase::Held { place: spool::Place::Source(_), .. } => self.copy_in().await,
+            Phase::Held {
+                place: spool::Place::Source(_),
+                ..
+            } => self.copy_in().await,
             Phase::Copied { .. } => self.remove_original().await,
             Phase::Held { .. } => self.choose().await,
             Phase::Shipping { choice, upload, .. } => {
@@ -127,8 +133,15 @@ impl Run {
     }
 
     async fn resolve_claim(&mut self) -> Result<Next, StepError> {
-        let claim = self.on_node(|spool, entry| spool.resolve_claim(entry)).await.map_err(StepError::Node)?;
-        Ok(if claim == Claim::Held { Next::Again } else { Next::Over })
+        let claim = self
+            .on_node(|spool, entry| spool.resolve_claim(entry))
+            .await
+            .map_err(StepError::Node)?;
+        Ok(if claim == Claim::Held {
+            Next::Again
+        } else {
+            Next::Over
+        })
     }
 
     async fn copy_in(&mut self) -> Result<Next, StepError> {
@@ -141,12 +154,16 @@ impl Run {
     }
 
     async fn remove_original(&mut self) -> Result<Next, StepError> {
-        self.on_node(|spool, entry| spool.remove_original(entry)).await.map_err(StepError::Node)?;
+        self.on_node(|spool, entry| spool.remove_original(entry))
+            .await
+            .map_err(StepError::Node)?;
         Ok(Next::Again)
     }
 
     async fn discard(&mut self) -> Result<Next, StepError> {
-        self.on_node(|spool, entry| spool.discard(entry)).await.map_err(StepError::Node)?;
+        self.on_node(|spool, entry| spool.discard(entry))
+            .await
+            .map_err(StepError::Node)?;
         Ok(Next::Stored)
     }
 
@@ -163,14 +180,35 @@ impl Run {
             let facts = identify(&file, bytes);
             let named = attribute_without_kubernetes(&names, &facts);
             let reason = reason_of(&facts);
-            let artifact = ArtifactName { role: facts.format.role(), number: 0, format: facts.format, volume: None };
+            let artifact = ArtifactName {
+                role: facts.format.role(),
+                number: 0,
+                format: facts.format,
+                volume: None,
+            };
             let (pod, container, attribution) = (named.pod, named.container, named.attribution);
-            Ok(Choice { facts, bytes, reason, pod, container, attribution, artifact })
+            Ok(Choice {
+                facts,
+                bytes,
+                reason,
+                pod,
+                container,
+                attribution,
+                artifact,
+            })
         })
         .await
         .map_err(StepError::Read)?;
-        let Phase::Held { file, place } = self.entry.phase.clone() else { return Ok(Next::Again) };
-        self.advance(Phase::Shipping { file, place, choice: Box::new(choice), upload: None }).await?;
+        let Phase::Held { file, place } = self.entry.phase.clone() else {
+            return Ok(Next::Again);
+        };
+        self.advance(Phase::Shipping {
+            file,
+            place,
+            choice: Box::new(choice),
+            upload: None,
+        })
+        .await?;
         self.inner.metrics.took(Step::Identify, began.elapsed());
         Ok(Next::Again)
     }
@@ -185,32 +223,71 @@ impl Run {
         let before = Stat::of(&*file).map_err(StepError::Read)?;
         let sent = self.send_volumes(choice, &file, before.size).await?;
         let after = Stat::of(&*file).map_err(StepError::Read)?;
-        let changed = (before.size, before.modified) != (after.size, after.modified) || sent.read.bytes != before.size;
+        let changed = (before.size, before.modified) != (after.size, after.modified)
+            || sent.read.bytes != before.size;
         if changed && self.entry.attempts + 1 < READS {
             return Err(StepError::Changed);
         }
         if changed || before.size != choice.bytes {
             self.entry.origin.marks.push(Mark::ChangedWhileRead);
         }
-        let manifest = manifest(&self.inner.config, &self.inner.host, &self.entry, choice, sent, Timestamp::now());
-        let Phase::Shipping { file, place, .. } = self.entry.phase.clone() else { return Ok(Next::Again) };
-        self.advance(Phase::Announcing { file, place, manifest: Box::new(manifest) }).await?;
+        let manifest = manifest(
+            &self.inner.config,
+            &self.inner.host,
+            &self.entry,
+            choice,
+            sent,
+            Timestamp::now(),
+        );
+        let Phase::Shipping { file, place, .. } = self.entry.phase.clone() else {
+            return Ok(Next::Again);
+        };
+        self.advance(Phase::Announcing {
+            file,
+            place,
+            manifest: Box::new(manifest),
+        })
+        .await?;
         self.inner.metrics.took(Step::Upload, began.elapsed());
         Ok(Next::Again)
     }
 
-    async fn send_volumes(&mut self, choice: &Choice, file: &Arc<File>, len: u64) -> Result<Sent, StepError> {
+    async fn send_volumes(
+        &mut self,
+        choice: &Choice,
+        file: &Arc<File>,
+        len: u64,
+    ) -> Result<Sent, StepError> {
         let plan = plan_parts(len, self.inner.part_limits());
-        let mut reader = Reader::new(Arc::clone(file), len, Arc::clone(&self.inner), tokio::runtime::Handle::current());
+        let mut reader = Reader::new(
+            Arc::clone(file),
+            len,
+            Arc::clone(&self.inner),
+            tokio::runtime::Handle::current(),
+        );
         let mut stored_digest = Sha256::new();
         let mut volumes = Vec::new();
         for volume in 0..plan.volumes {
-            let name = ArtifactName { volume: (plan.volumes > 1).then_some(volume), ..choice.artifact };
-            let key = artifact_key(&self.inner.config.cluster, choice.pod.namespace.as_deref(), self.entry.id, name);
-            let target =
-                Target { store: Arc::clone(&self.inner.store), memory: self.inner.memory.clone(), key: key.clone(), part_bytes: plan.part_bytes };
+            let name = ArtifactName {
+                volume: (plan.volumes > 1).then_some(volume),
+                ..choice.artifact
+            };
+            let key = artifact_key(
+                &self.inner.config.cluster,
+                choice.pod.namespace.as_deref(),
+                self.entry.id,
+                name,
+            );
+            let target = Target {
+                store: Arc::clone(&self.inner.store),
+                memory: self.inner.memory.clone(),
+                key: key.clone(),
+                part_bytes: plan.part_bytes,
+            };
             let mut writer = ObjectWriter::new(target).await;
-            let outcome = self.send_volume(reader, plan.volume_bytes, &mut writer, &mut stored_digest).await;
+            let outcome = self
+                .send_volume(reader, plan.volume_bytes, &mut writer, &mut stored_digest)
+                .await;
             let (read_on, bytes, stored_bytes) = match outcome {
                 Ok(sent) => sent,
                 Err(error) => {
@@ -220,12 +297,20 @@ impl Run {
             };
             reader = read_on;
             self.remember_upload(None).await?;
-            volumes.push(Volume { key, bytes, stored_bytes });
+            volumes.push(Volume {
+                key,
+                bytes,
+                stored_bytes,
+            });
             if reader.is_done() {
                 break;
             }
         }
-        Ok(Sent { read: reader.finish(), volumes, stored_sha256: hex::encode(stored_digest.finalize()) })
+        Ok(Sent {
+            read: reader.finish(),
+            volumes,
+            stored_sha256: hex::encode(stored_digest.finalize()),
+        })
     }
 
     /// Sends one object; gives the reader back, and the bytes of the dump and of the object.
@@ -238,12 +323,17 @@ impl Run {
     ) -> Result<(Reader, u64, u64), StepError> {
         let (frames, mut pending) = mpsc::channel::<Pending>(FRAMES_WAITING);
         // Dropping `pending` on an error ends the reading: nobody takes its frames any more.
-        let reading = tokio::task::spawn_blocking(move || reader.read_volume(volume_bytes, &frames).map(|()| reader));
+        let reading = tokio::task::spawn_blocking(move || {
+            reader.read_volume(volume_bytes, &frames).map(|()| reader)
+        });
         let mut bytes = 0u64;
         while let Some(frame) = pending.recv().await {
             bytes += u64::from(self.send_frame(frame, writer, digest).await?);
         }
-        let reader = reading.await.map_err(|error| StepError::Read(error.into()))?.map_err(StepError::Read)?;
+        let reader = reading
+            .await
+            .map_err(|error| StepError::Read(error.into()))?
+            .map_err(StepError::Read)?;
         self.make_room(writer, writer.table_bytes()).await?;
         let object = writer.finish(digest).await?;
         if object.verified != Verified::Content {
@@ -252,7 +342,12 @@ impl Run {
         Ok((reader, bytes, object.stored_bytes))
     }
 
-    async fn send_frame(&mut self, frame: Pending, writer: &mut ObjectWriter, digest: &mut Sha256) -> Result<u32, StepError> {
+    async fn send_frame(
+        &mut self,
+        frame: Pending,
+        writer: &mut ObjectWriter,
+        digest: &mut Sha256,
+    ) -> Result<u32, StepError> {
         match frame {
             Pending::Zeros => {
                 let zeros = self.inner.pool.zeros();
@@ -261,9 +356,14 @@ impl Run {
                 Ok(super::FRAME_BYTES)
             }
             Pending::Packing(packing) => {
-                let packed = packing.await.map_err(|error| StepError::Read(std::io::Error::other(error)))?.map_err(StepError::Read)?;
+                let packed = packing
+                    .await
+                    .map_err(|error| StepError::Read(std::io::Error::other(error)))?
+                    .map_err(StepError::Read)?;
                 self.make_room(writer, packed.bytes().len()).await?;
-                writer.frame(packed.bytes(), packed.raw_bytes, digest).await?;
+                writer
+                    .frame(packed.bytes(), packed.raw_bytes, digest)
+                    .await?;
                 Ok(packed.raw_bytes)
             }
         }
@@ -278,8 +378,13 @@ impl Run {
         Ok(())
     }
 
-    async fn remember_upload(&mut self, begun: Option<crate::model::Upload>) -> Result<(), StepError> {
-        let Phase::Shipping { upload, .. } = &mut self.entry.phase else { return Ok(()) };
+    async fn remember_upload(
+        &mut self,
+        begun: Option<crate::model::Upload>,
+    ) -> Result<(), StepError> {
+        let Phase::Shipping { upload, .. } = &mut self.entry.phase else {
+            return Ok(());
+        };
         if *upload == begun {
             return Ok(());
         }
@@ -291,14 +396,11 @@ impl Run {
     async fn announce(&mut self, manifest: &Manifest) -> Result<Next, StepError> {
         let began = Instant::now();
         let key = crash_key(manifest);
-        let mut json = serde_json::to_vec(manifest).map_err(|error| StepError::Node(error.into()))?;
+        let mut json =
+            serde_json::to_vec(manifest).map_err(|error| StepError::Node(error.into()))?;
         json.push(b'\n');
         let body = Bytes::from(json);
-        let expected = Expected {
-            bytes: body.len() as u64,
-            crc64nvme: crc_fast::checksum(crc_fast::CrcAlgorithm::Crc64Nvme, &body),
-            md5s: Md5s::Whole(hex::encode(Md5::digest(&body))),
-        };
+        let expected = Expected::of(&body);
         let answer = put_own(&*self.inner.store, &key, body, &expected).await;
         confirm(&*self.inner.store, &key, &expected, answer).await?;
         let (file, place) = self.entry.phase.dump();
@@ -324,7 +426,9 @@ impl Run {
         if !matches!(error, OpenError::Gone) {
             return Err(error.into());
         }
-        self.on_node(|spool, entry| spool.lose(entry, Loss::Vanished)).await.map_err(StepError::Node)?;
+        self.on_node(|spool, entry| spool.lose(entry, Loss::Vanished))
+            .await
+            .map_err(StepError::Node)?;
         Ok(Next::Over)
     }
 
@@ -346,7 +450,7 @@ impl Run {
     async fn wait_after(&mut self, error: &StepError) {
         let retry = error.retry();
         let at = next_attempt(Timestamp::now(), retry, self.entry.attempts);
-        let cause = crate::ship::error_chain(error);
+        let cause = chain(error);
         tracing::warn!(
             crash = %self.entry.id,
             dump = %escaped(self.entry.origin.name.as_os_str()),
@@ -356,11 +460,15 @@ impl Run {
             error = cause,
             "a step failed; the dump is kept"
         );
-        self.on_node(move |spool, entry| spool.postpone(entry, at)).await;
+        self.on_node(move |spool, entry| spool.postpone(entry, at))
+            .await;
     }
 
     /// Runs something of the spool where it may block.
-    async fn on_node<T: Send + 'static>(&mut self, work: impl FnOnce(&spool::Spool, &mut Entry) -> T + Send + 'static) -> T {
+    async fn on_node<T: Send + 'static>(
+        &mut self,
+        work: impl FnOnce(&spool::Spool, &mut Entry) -> T + Send + 'static,
+    ) -> T {
         let spool = Arc::clone(&self.inner.spool);
         let mut entry = self.entry.clone();
         let (entry, result) = blocking(move || {
@@ -388,9 +496,16 @@ fn crash_key(manifest: &Manifest) -> ObjectKey {
         cluster: &manifest.cluster,
         namespace: pod.and_then(|pod| pod.namespace.as_deref()),
         pod: pod.and_then(|pod| pod.name.as_deref()),
-        container: manifest.container.as_ref().and_then(|container| container.name.as_deref()),
+        container: manifest
+            .container
+            .as_ref()
+            .and_then(|container| container.name.as_deref()),
         reason: manifest.reason,
-        stored_bytes: manifest.artifacts.iter().map(|artifact| artifact.stored_bytes).sum(),
+        stored_bytes: manifest
+            .artifacts
+            .iter()
+            .map(|artifact| artifact.stored_bytes)
+            .sum(),
         id: manifest.id,
     };
     crash_key_of(parts).to_object_key()

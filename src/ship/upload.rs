@@ -26,17 +26,24 @@ const ABORT_PATIENCE: Duration = Duration::from_secs(10);
 
 impl Memory {
     pub(super) fn new(bytes: u64) -> Self {
-        Self(Arc::new(Semaphore::new(usize::try_from(bytes / UNIT).unwrap_or(Semaphore::MAX_PERMITS))))
+        Self(Arc::new(Semaphore::new(
+            usize::try_from(bytes / UNIT).unwrap_or(Semaphore::MAX_PERMITS),
+        )))
     }
 
     /// Waits for room for one part. A part being filled needs no second one to be finished, so this always ends.
     async fn part(&self, bytes: u64) -> OwnedSemaphorePermit {
-        Arc::clone(&self.0).acquire_many_owned(units(bytes)).await.expect("the memory for parts is never closed")
+        Arc::clone(&self.0)
+            .acquire_many_owned(units(bytes))
+            .await
+            .expect("the memory for parts is never closed")
     }
 
     /// Room for one more part, if there is any now.
     fn part_now(&self, bytes: u64) -> Option<OwnedSemaphorePermit> {
-        Arc::clone(&self.0).try_acquire_many_owned(units(bytes)).ok()
+        Arc::clone(&self.0)
+            .try_acquire_many_owned(units(bytes))
+            .ok()
     }
 }
 
@@ -107,14 +114,25 @@ impl ObjectWriter {
 
     /// Begins the multipart upload.
     pub(super) async fn begin(&mut self) -> Result<Upload, UploadError> {
-        let upload = self.target.store.begin(&self.target.key, self.target.part_bytes).await?;
+        let upload = self
+            .target
+            .store
+            .begin(&self.target.key, self.target.part_bytes)
+            .await?;
         Ok(self.upload.insert(upload).clone())
     }
 
     /// Adds one frame, `raw_bytes` of the dump.
-    pub(super) async fn frame(&mut self, packed: &[u8], raw_bytes: u32, whole: &mut Sha256) -> Result<(), UploadError> {
+    pub(super) async fn frame(
+        &mut self,
+        packed: &[u8],
+        raw_bytes: u32,
+        whole: &mut Sha256,
+    ) -> Result<(), UploadError> {
         let packed_bytes = u32::try_from(packed.len()).unwrap_or(u32::MAX);
-        self.table.log_frame(packed_bytes, raw_bytes).map_err(UploadError::Table)?;
+        self.table
+            .log_frame(packed_bytes, raw_bytes)
+            .map_err(UploadError::Table)?;
         self.bytes(packed, whole).await
     }
 
@@ -196,7 +214,11 @@ impl ObjectWriter {
         let (expected, answer) = match self.upload.clone() {
             None => {
                 let md5s = Md5s::Whole(hex::encode(Md5::digest(&body)));
-                let expected = Expected { bytes: self.stored_bytes, crc64nvme, md5s };
+                let expected = Expected {
+                    bytes: self.stored_bytes,
+                    crc64nvme,
+                    md5s,
+                };
                 let answer = put_own(&*store, &key, body, &expected).await;
                 (expected, answer)
             }
@@ -208,21 +230,31 @@ impl ObjectWriter {
                 }
                 self.parts.sort_by_key(|part| part.number);
                 let md5s = Md5s::Parts(self.parts.iter().map(|part| part.md5.clone()).collect());
-                let expected = Expected { bytes: self.stored_bytes, crc64nvme, md5s };
-                let answer = store.complete(&upload, &self.parts, &expected, PutMode::Overwrite).await;
+                let expected = Expected {
+                    bytes: self.stored_bytes,
+                    crc64nvme,
+                    md5s,
+                };
+                let answer = store
+                    .complete(&upload, &self.parts, &expected, PutMode::Overwrite)
+                    .await;
                 (expected, answer)
             }
         };
         let verified = confirm(&*store, &key, &expected, answer).await?;
         self.upload = None;
-        Ok(Object { stored_bytes: self.stored_bytes, verified })
+        Ok(Object {
+            stored_bytes: self.stored_bytes,
+            verified,
+        })
     }
 
     /// Gives up what was sent. Whatever keeps that from working leaves it to the next start, which finds it in the state.
     pub(super) async fn give_up(mut self) {
         self.sending.shutdown().await;
         if let Some(upload) = self.upload.take() {
-            let aborted = tokio::time::timeout(ABORT_PATIENCE, self.target.store.abort(&upload)).await;
+            let aborted =
+                tokio::time::timeout(ABORT_PATIENCE, self.target.store.abort(&upload)).await;
             if !matches!(aborted, Ok(Ok(()))) {
                 tracing::warn!(key = %upload.key, "a multipart upload could not be aborted now; the next attempt does it");
             }
@@ -231,12 +263,19 @@ impl ObjectWriter {
 }
 
 /// Puts an object whose key is ours alone: what is found there already is an earlier try of ours, whole or of no use.
-pub(super) async fn put_own(store: &dyn Store, key: &ObjectKey, body: Bytes, expected: &Expected) -> store::Result<()> {
+pub(super) async fn put_own(
+    store: &dyn Store,
+    key: &ObjectKey,
+    body: Bytes,
+    expected: &Expected,
+) -> store::Result<()> {
     match store.put(key, body.clone(), PutMode::Create).await {
-        Err(error) if *error.problem() == Problem::AlreadyExists => match store.verify(key, expected).await {
-            Ok(Verified::Content) => Ok(()),
-            _ => store.put(key, body, PutMode::Overwrite).await,
-        },
+        Err(error) if *error.problem() == Problem::AlreadyExists => {
+            match store.verify(key, expected).await {
+                Ok(Verified::Content) => Ok(()),
+                _ => store.put(key, body, PutMode::Overwrite).await,
+            }
+        }
         other => other,
     }
 }
@@ -258,5 +297,12 @@ pub(super) async fn confirm(
 }
 
 fn joined(done: Result<store::Result<Part>, tokio::task::JoinError>) -> store::Result<Part> {
-    done.unwrap_or_else(|error| Err(store::Error::new(Operation::PutPart, "a part", Problem::Failed("its task ended".into())).because(error)))
+    done.unwrap_or_else(|error| {
+        Err(store::Error::new(
+            Operation::PutPart,
+            "a part",
+            Problem::Failed("its task ended".into()),
+        )
+        .because(error))
+    })
 }

@@ -155,7 +155,7 @@ pub struct Choice {
 
 impl Phase {
     /// The dump and where it is, or is about to be.
-    pub(super) fn dump(&self) -> (FileId, Place) {
+    pub fn dump(&self) -> (FileId, Place) {
         match self {
             Self::Claiming { file, place }
             | Self::Held { file, place }
