@@ -27,16 +27,16 @@ use crate::model::{ByteSize, CrashId, CrashKey, Reason};
 #[command(after_help = EXIT_CODES)]
 pub(super) struct Args {
     /// Only crashes of this namespace.
-    #[arg(short, long, value_name = "NS", allow_hyphen_values = true)]
+    #[arg(short, long, value_name = "NS")]
     namespace: Option<String>,
     /// Crashes of all namespaces, which is the default.
     #[arg(short = 'A', long, conflicts_with = "namespace")]
     all_namespaces: bool,
     /// Only crashes of this pod, or of pods whose names begin so: 'cart-*'.
-    #[arg(long, value_name = "NAME", allow_hyphen_values = true)]
+    #[arg(long, value_name = "NAME")]
     pod: Option<NamePattern>,
     /// Only crashes of this container, or of containers whose names begin so.
-    #[arg(long, value_name = "NAME", allow_hyphen_values = true)]
+    #[arg(long, value_name = "NAME")]
     container: Option<NamePattern>,
     /// Only crashes for this reason: a signal such as SIGSEGV, Exception, OOMKilled, ExitCode, Killed, Unseen or Unknown.
     #[arg(long)]

@@ -20,7 +20,7 @@ pub(super) struct StoreArgs {
         hide_env_values = true
     )]
     store: Option<String>,
-    /// Where an S3-compatible store answers, such as https://minio.example:9000; AWS_ENDPOINT_URL does the same.
+    /// Address of an S3-compatible store, https:// included; AWS_ENDPOINT_URL does the same.
     #[arg(long, value_name = "URL")]
     endpoint: Option<String>,
     /// Region of the bucket; AWS_REGION does the same.

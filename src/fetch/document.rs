@@ -6,7 +6,6 @@
 use serde::Deserialize;
 
 use super::error::{Error, Result};
-use super::patience;
 use crate::model::{CrashId, CrashKey, Manifest, SCHEMA};
 use crate::store::{Problem, Store};
 
@@ -32,7 +31,7 @@ struct Head {
 pub async fn document(store: &dyn Store, key: &CrashKey) -> Result<Document> {
     let object = key.to_object_key();
     // One byte more than allowed tells a manifest that is too long from one that just fits.
-    let bytes = match patience::get(store, &object, 0..MANIFEST_MAX + 1).await {
+    let bytes = match store.get(&object, 0..MANIFEST_MAX + 1).await {
         Ok(bytes) => bytes,
         Err(error) if *error.problem() == Problem::NotFound => {
             return Err(Error::Gone { key: object });

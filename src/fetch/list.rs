@@ -15,7 +15,6 @@ use jiff::civil::Date;
 use super::days::{Days, ROOT, date_level, day_prefix, level};
 use super::error::Result;
 use super::filter::Filter;
-use super::patience;
 use crate::model::CrashKey;
 use crate::store::{Error as StoreError, ListQuery, Operation, Page, Problem, Store};
 
@@ -46,7 +45,7 @@ pub async fn list(
         prefix: ROOT.to_owned(),
         ..ListQuery::default()
     };
-    let page = patience::list(store, &everything).await?;
+    let page = store.list(&everything).await?;
     if page.next.is_none() {
         let mut newest = Newest::new(filter.limit);
         newest.offer_page(page, &filter, &mut listed);
@@ -194,7 +193,7 @@ fn pages(
         let Some(query) = query else {
             return Ok(None);
         };
-        let mut page = patience::list(store, &query).await?;
+        let mut page = store.list(&query).await?;
         if page.next.is_some() && page.next == query.next {
             let problem = Problem::Failed("it answers the same page again and again".to_owned());
             return Err(StoreError::new(Operation::List, &query.prefix, problem).into());

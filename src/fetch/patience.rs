@@ -1,7 +1,7 @@
-//! Asking a store again when that can help.
+//! Asking a store again in the middle of a download.
 //!
-//! A store's implementation repeats a request briefly; a download of hours needs more patience than one request has. What cannot
-//! change within seconds (no permission, no such key) is reported at once: a person waits.
+//! A store's implementation repeats a request briefly, and somebody who waits for a first answer wants no more than that. A download of
+//! hours needs more patience than one request has; what cannot change within seconds (no permission, no such key) ends it at once.
 
 use std::ops::Range;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use backon::{ExponentialBuilder, Retryable};
 use bytes::Bytes;
 
 use crate::model::ObjectKey;
-use crate::store::{Error, ListQuery, Page, Problem, Result, Retry, Store};
+use crate::store::{Error, Problem, Result, Retry, Store};
 
 /// Longest pause before asking again, also where the store asks for a longer one.
 const PAUSE_MAX: Duration = Duration::from_secs(10);
@@ -22,16 +22,6 @@ const PAUSE_FIRST: Duration = Duration::from_millis(if cfg!(test) { 1 } else { 5
 /// Reads a range of an object.
 pub(super) async fn get(store: &dyn Store, key: &ObjectKey, range: Range<u64>) -> Result<Bytes> {
     let ask = || store.get(key, range.clone());
-    ask.retry(pauses())
-        .sleep(tokio::time::sleep)
-        .when(is_passing)
-        .adjust(as_asked)
-        .await
-}
-
-/// Lists a page.
-pub(super) async fn list(store: &dyn Store, query: &ListQuery) -> Result<Page> {
-    let ask = || store.list(query);
     ask.retry(pauses())
         .sleep(tokio::time::sleep)
         .when(is_passing)

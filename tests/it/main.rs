@@ -4,5 +4,6 @@
 mod support;
 
 mod agent;
+mod cli;
 mod identify;
 mod inputs;

@@ -1,8 +1,10 @@
 //! What the tests share and the product does not have: real dumps, and readers that are not ours.
 
 pub(crate) mod agent;
+pub(crate) mod bucket;
 pub(crate) mod core_pattern;
 pub(crate) mod disk;
 pub(crate) mod process;
 pub(crate) mod readers;
+pub(crate) mod stored;
 pub(crate) mod victims;

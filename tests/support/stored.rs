@@ -5,16 +5,21 @@ use sha2::{Digest, Sha256};
 
 /// The object for `raw`, cut into frames of `frame` bytes.
 pub(crate) fn stored(raw: &[u8], frame: usize) -> Vec<u8> {
+    stored_frames(raw.chunks(frame))
+}
+
+/// The object of these frames.
+pub(crate) fn stored_frames<'a>(frames: impl IntoIterator<Item = &'a [u8]>) -> Vec<u8> {
     let mut encoder = zstd::bulk::Compressor::new(1).expect("level 1 exists");
     encoder
         .include_checksum(true)
         .expect("zstd can write checksums");
     let mut object = Vec::new();
     let mut entries = Vec::new();
-    for chunk in raw.chunks(frame) {
-        let encoded = encoder.compress(chunk).expect("compresses");
+    for frame in frames {
+        let encoded = encoder.compress(frame).expect("compresses");
         entries.extend((encoded.len() as u32).to_le_bytes());
-        entries.extend((chunk.len() as u32).to_le_bytes());
+        entries.extend((frame.len() as u32).to_le_bytes());
         object.extend(encoded);
     }
     object.extend([0x5e, 0x2a, 0x4d, 0x18]);
@@ -29,10 +34,4 @@ pub(crate) fn stored(raw: &[u8], frame: usize) -> Vec<u8> {
 /// SHA-256 in lower hex.
 pub(crate) fn sha256_hex(bytes: &[u8]) -> String {
     hex::encode(Sha256::digest(bytes))
-}
-
-/// SHA-256 over the SHA-256 digests of every `frame` bytes.
-pub(crate) fn tree_sha256_hex(raw: &[u8], frame: usize) -> String {
-    let digests = raw.chunks(frame).flat_map(Sha256::digest);
-    sha256_hex(&digests.collect::<Vec<u8>>())
 }
