@@ -85,7 +85,7 @@ pub async fn run(config: Config) -> anyhow::Result<End> {
     let readiness = Readiness::default();
     let state = readiness.part("state", "opening the state directory");
     let server = Server::bind(config.listen, registry, readiness.clone()).await?;
-    tracing::info!(version = env!("CARGO_PKG_VERSION"), listen = ?server.address(), store = %config.store.url, node = config.node, "agent starts");
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), listen = %server.address(), store = %config.store.url, node = config.node, "agent starts");
     warn_of_memory(&config);
     let mut background = JoinSet::new();
     background.spawn(server.serve());

@@ -26,6 +26,7 @@ pub struct ServeError {
 #[derive(Debug)]
 pub struct Server {
     listener: TcpListener,
+    address: SocketAddr,
     router: Router,
 }
 
@@ -44,9 +45,9 @@ impl Server {
         registry: Registry,
         readiness: Readiness,
     ) -> Result<Self, ServeError> {
-        let listener = TcpListener::bind(address)
-            .await
-            .map_err(|source| ServeError { address, source })?;
+        let failed = |source| ServeError { address, source };
+        let listener = TcpListener::bind(address).await.map_err(failed)?;
+        let address = listener.local_addr().map_err(failed)?;
         let shared = Arc::new(Shared {
             registry,
             readiness,
@@ -56,12 +57,16 @@ impl Server {
             .route("/healthz", get(|| async { "ok\n" }))
             .route("/readyz", get(readyz))
             .with_state(shared);
-        Ok(Self { listener, router })
+        Ok(Self {
+            listener,
+            address,
+            router,
+        })
     }
 
     /// The address in use, which matters where port 0 was asked for.
-    pub fn address(&self) -> Option<SocketAddr> {
-        self.listener.local_addr().ok()
+    pub fn address(&self) -> SocketAddr {
+        self.address
     }
 
     /// Serves until the task is dropped.

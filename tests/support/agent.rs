@@ -200,15 +200,17 @@ impl Agent {
     /// Starts it and waits until it listens.
     pub(crate) fn start(command: Command) -> Result<Self> {
         let process = Process::start(command)?;
-        let line = process.line_with("agent starts")?;
-        let said: Value = serde_json::from_str(&line)?;
-        let listen = said["listen"]
-            .as_str()
-            .context("the line names the address")?;
-        let address = listen
-            .trim_start_matches("Some(")
-            .trim_end_matches(')')
-            .parse()?;
+        let address = loop {
+            let line = process.line()?;
+            let said: Value =
+                serde_json::from_str(&line).with_context(|| format!("the agent said {line}"))?;
+            if said["message"] == "agent starts" {
+                break said["listen"]
+                    .as_str()
+                    .context("the line names the address")?
+                    .parse()?;
+            }
+        };
         Ok(Self { process, address })
     }
 
