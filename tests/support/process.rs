@@ -80,8 +80,8 @@ impl Process {
     pub(crate) fn line(&self) -> Result<String> {
         match self.lines.recv_timeout(DEADLINE) {
             Ok(line) => Ok(line),
-            Err(RecvTimeoutError::Timeout) => bail!("no line within {DEADLINE:?} from {self:#}"),
-            Err(RecvTimeoutError::Disconnected) => bail!("no further line from {self:#}"),
+            Err(RecvTimeoutError::Timeout) => bail!("no line within {DEADLINE:?} from {self}"),
+            Err(RecvTimeoutError::Disconnected) => bail!("no further line from {self}"),
         }
     }
 
@@ -96,7 +96,7 @@ impl Process {
                 return Ok(line);
             }
         }
-        bail!("no line `{word} ...` within {DEADLINE:?} from {self:#}")
+        bail!("no line `{word} ...` within {DEADLINE:?} from {self}")
     }
 
     /// Writes a line to its stdin.

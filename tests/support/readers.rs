@@ -131,7 +131,7 @@ fn segment(line: &str) -> Option<Segment> {
     })
 }
 
-/// `  CORE                 0x00000150	NT_PRSTATUS (prstatus structure)`
+/// `  CORE   0x00000150   NT_PRSTATUS (prstatus structure)`
 fn note(line: &str) -> Option<Note> {
     let mut words = line.split_whitespace();
     let owner = words.next()?;

@@ -442,7 +442,12 @@ impl Listing {
             fs::read_dir(directory).with_context(|| format!("list {}", directory.display()))?
         {
             let entry = entry?;
-            let facts = entry.metadata()?;
+            let facts = match entry.metadata() {
+                Ok(facts) => facts,
+                // An agent at work may claim it between the list and the look.
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+                Err(error) => return Err(error.into()),
+            };
             if facts.is_file() {
                 files.insert(
                     entry.file_name(),
