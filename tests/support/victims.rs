@@ -246,7 +246,7 @@ pub(crate) struct Createdump {
 /// A .NET 8 process that died in this mode of `tests/victims/Modes.cs` (`exception`, `worker`, `segv`, ...), with this working directory.
 ///
 /// createdump gives up when a thread of the runtime ends between being listed and being attached to: .NET's own race, which leaves no dump. A stack overflow
-/// loses it about once in a hundred times on a busy machine, because the runtime has just used a thread to print the stack. Then another one has to die.
+/// loses it about once in twenty times on a busy machine, because the runtime has just used a thread to print the stack. Then another one has to die.
 pub(crate) fn crash_dotnet(mode: &str, dump: &Createdump, directory: &Path) -> Result<Crashed> {
     const ATTEMPTS: u32 = 5;
     for _ in 0..ATTEMPTS {
