@@ -310,9 +310,7 @@ mod dotnet {
             name: "%e.%p.dmp".to_owned(),
             crash_report,
         };
-        Launch::dotnet(mode, &createdump)?
-            .start_in(directory)?
-            .crash()
+        victims::crash_dotnet(mode, &createdump, directory)
     }
 
     #[test]

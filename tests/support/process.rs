@@ -6,7 +6,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -16,6 +16,9 @@ use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 /// Far above what any step takes on a loaded machine with two cores; only a test that would hang meets it.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(120);
+
+/// How long what it said last may take to arrive. Its streams end with it, unless a child of its own still holds them.
+const LAST_WORDS: Duration = Duration::from_secs(5);
 
 /// A running child; see the module.
 #[derive(Debug)]
@@ -28,6 +31,8 @@ pub(crate) struct Process {
     stdin: Option<ChildStdin>,
     lines: Receiver<String>,
     transcript: Arc<Mutex<String>>,
+    // Never carries anything: it is disconnected when both streams have ended.
+    streams: Receiver<()>,
     status: Option<ExitStatus>,
 }
 
@@ -46,9 +51,11 @@ impl Process {
         let stdin = child.stdin.take();
         let transcript = Arc::new(Mutex::new(String::new()));
         let (line_sender, lines) = mpsc::channel();
+        let (open_stream, streams) = mpsc::channel();
         if let Some(stdout) = child.stdout.take() {
-            let transcript = Arc::clone(&transcript);
+            let (transcript, open_stream) = (Arc::clone(&transcript), open_stream.clone());
             thread::spawn(move || {
+                let _open_stream: Sender<()> = open_stream;
                 each_line(stdout, |line| {
                     record(&transcript, "out", &line);
                     // Nobody may be listening any more; the pipe must still be emptied, or the child blocks.
@@ -58,7 +65,10 @@ impl Process {
         }
         if let Some(stderr) = child.stderr.take() {
             let transcript = Arc::clone(&transcript);
-            thread::spawn(move || each_line(stderr, |line| record(&transcript, "err", &line)));
+            thread::spawn(move || {
+                let _open_stream: Sender<()> = open_stream;
+                each_line(stderr, |line| record(&transcript, "err", &line));
+            });
         }
         Ok(Self {
             what,
@@ -67,6 +77,7 @@ impl Process {
             stdin,
             lines,
             transcript,
+            streams,
             child,
             status: None,
         })
@@ -81,7 +92,10 @@ impl Process {
         match self.lines.recv_timeout(DEADLINE) {
             Ok(line) => Ok(line),
             Err(RecvTimeoutError::Timeout) => bail!("no line within {DEADLINE:?} from {self}"),
-            Err(RecvTimeoutError::Disconnected) => bail!("no further line from {self}"),
+            Err(RecvTimeoutError::Disconnected) => {
+                self.hear_out();
+                bail!("no further line from {self}")
+            }
         }
     }
 
@@ -129,7 +143,13 @@ impl Process {
             .wait()
             .with_context(|| format!("reap {}", self.what))?;
         self.status = Some(status);
+        self.hear_out();
         Ok(status)
+    }
+
+    /// Until the transcript has all that it said: what it said last is why it failed.
+    fn hear_out(&self) {
+        self.streams.recv_timeout(LAST_WORDS).ok();
     }
 
     /// By its pidfd, which says nothing until it has ended. A thread that waits by `waitpid` in the meantime would be told of every ptrace stop, and take
