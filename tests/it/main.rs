@@ -5,5 +5,6 @@ mod support;
 
 mod agent;
 mod cli;
+mod house;
 mod identify;
 mod inputs;

@@ -1,0 +1,156 @@
+//! The arrows between modules: who may use whom. Read off the `crate::` paths of the sources, tests left out.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, ensure};
+
+/// Each module and what it may use, as the house was drawn: words at the bottom, wiring at the top.
+const ALLOWED: [(&str, &[&str]); 14] = [
+    ("model", &[]),
+    ("sys", &["model"]),
+    ("telemetry", &["model"]),
+    ("identify", &["model"]),
+    ("decide", &["model"]),
+    (
+        "source",
+        &["model", "sys", "telemetry", "identify", "decide"],
+    ),
+    (
+        "spool",
+        &["model", "sys", "telemetry", "identify", "decide", "source"],
+    ),
+    ("store", &["model", "sys", "telemetry"]),
+    (
+        "ship",
+        &[
+            "model",
+            "sys",
+            "telemetry",
+            "identify",
+            "decide",
+            "source",
+            "spool",
+            "store",
+        ],
+    ),
+    ("fetch", &["model", "sys", "telemetry", "store"]),
+    (
+        "config",
+        &["model", "decide", "source", "spool", "store", "ship"],
+    ),
+    (
+        "agent",
+        &[
+            "model",
+            "sys",
+            "telemetry",
+            "decide",
+            "source",
+            "spool",
+            "store",
+            "ship",
+            "config",
+        ],
+    ),
+    (
+        "cli",
+        &[
+            "model",
+            "sys",
+            "telemetry",
+            "store",
+            "fetch",
+            "config",
+            "agent",
+        ],
+    ),
+    ("lib", &[]),
+];
+
+#[test]
+fn no_module_uses_one_above_it() -> Result<()> {
+    let mut used: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    for file in rust_files(&src)? {
+        let relative = file.strip_prefix(&src)?;
+        let module = relative
+            .components()
+            .next()
+            .context("a file in src")?
+            .as_os_str()
+            .to_string_lossy();
+        let module = module.trim_end_matches(".rs").to_owned();
+        if module == "main" {
+            continue;
+        }
+        let text = std::fs::read_to_string(&file)?;
+        used.entry(module)
+            .or_default()
+            .extend(modules_in(product_part(&text)));
+    }
+    for (module, uses) in &used {
+        let (_, allowed) = ALLOWED
+            .iter()
+            .find(|(name, _)| name == module)
+            .with_context(|| format!("src/{module} is new: say in this test what it may use"))?;
+        let wrong: Vec<_> = uses
+            .iter()
+            .filter(|used| *used != module && !allowed.contains(&used.as_str()))
+            .collect();
+        ensure!(
+            wrong.is_empty(),
+            "src/{module} uses {wrong:?}; it may use {allowed:?}"
+        );
+    }
+    ensure!(
+        used.len() == ALLOWED.len(),
+        "{:?} is not every module of {ALLOWED:?}",
+        used.keys()
+    );
+    Ok(())
+}
+
+#[test]
+fn unsafe_code_is_in_sys_only() -> Result<()> {
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    for file in rust_files(&src)? {
+        let text = std::fs::read_to_string(&file)?;
+        let in_sys = file.starts_with(src.join("sys"));
+        ensure!(
+            in_sys || !product_part(&text).contains("unsafe {"),
+            "{} has unsafe code",
+            file.display()
+        );
+    }
+    Ok(())
+}
+
+/// Tests may use what they like.
+fn product_part(text: &str) -> &str {
+    text.split("#[cfg(test)]\nmod tests")
+        .next()
+        .unwrap_or_default()
+}
+
+/// The names after `crate::`, in comments as well: a link there is an arrow in a reader's head. `crate::{a, b}` is not written in this house.
+fn modules_in(text: &str) -> impl Iterator<Item = String> {
+    text.split("crate::").skip(1).map(|rest| {
+        rest.chars()
+            .take_while(|c| c.is_ascii_alphanumeric() || *c == '_')
+            .collect()
+    })
+}
+
+fn rust_files(directory: &Path) -> Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(directory)? {
+        let path = entry?.path();
+        if path.is_dir() {
+            files.extend(rust_files(&path)?);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            files.push(path);
+        }
+    }
+    Ok(files)
+}
