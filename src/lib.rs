@@ -3,4 +3,5 @@
 //! The library exists for the binary, the tests and the benches of this repository; it promises no stable interface.
 
 pub mod model;
+pub mod store;
 pub mod sys;

@@ -7,10 +7,12 @@
 //! Invariants: an object is visible under its key whole or not at all; no call creates a bucket; an answer of success is checked
 //! by [`Store::verify`] before anything is deleted on its strength; no error, `Debug` or log holds a credential.
 
+mod credentials;
 mod error;
 mod file;
 mod open;
 mod s3;
+mod sums;
 
 use std::fmt;
 use std::ops::Range;
@@ -21,8 +23,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::ObjectKey;
 
+pub use credentials::Credentials;
 pub use error::{Error, Operation, Problem, Retry};
-pub use open::{StoreConfig, StoreUrl, open};
+pub use open::{InvalidStore, StoreConfig, StoreUrl, open, open_with};
 
 /// Result of a store's call.
 pub type Result<T> = std::result::Result<T, Error>;
@@ -71,6 +74,18 @@ pub struct Expected {
     pub md5s: Md5s,
 }
 
+impl Expected {
+    /// What an object that goes up in one put must turn out to be.
+    pub fn of(content: &[u8]) -> Self {
+        let sums = sums::Sums::of(content);
+        Self {
+            bytes: sums.bytes,
+            crc64nvme: sums.crc64nvme,
+            md5s: Md5s::Whole(sums.md5_hex()),
+        }
+    }
+}
+
 /// MD5 digests as lower hex.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -112,6 +127,12 @@ pub struct ListQuery {
     pub next: Option<String>,
 }
 
+/// What stands in the store while a probe runs, and after it where deleting is not allowed.
+const PROBE_BODY: &[u8] = b"salvage tries here what it may do; this object means nothing\n";
+
+/// Most entries of a page.
+const PAGE: usize = 1_000;
+
 /// One page of a listing, at most 1,000 entries, in byte order of the keys.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Page {
@@ -150,7 +171,48 @@ pub struct ProbeStep {
 impl Probe {
     /// The first needed step that failed: why nothing can be shipped.
     pub fn failure(&self) -> Option<&Error> {
-        self.steps.iter().filter(|step| step.needed).find_map(|step| step.outcome.as_ref().err())
+        self.steps
+            .iter()
+            .filter(|step| step.needed)
+            .find_map(|step| step.outcome.as_ref().err())
+    }
+}
+
+/// Parts must be numbered from 1 without a gap, all but the last of the upload's size, and add up to what is expected. Some stores would take
+/// others; what they then hold is not what was meant.
+fn check_parts(
+    upload: &Upload,
+    parts: &[Part],
+    expected: &Expected,
+) -> std::result::Result<(), Problem> {
+    let refused = |why: String| Err(Problem::Refused(why));
+    let Some((last, full)) = parts.split_last() else {
+        return refused("an upload without parts cannot be completed".to_owned());
+    };
+    if let Some(index) = (0..parts.len()).find(|i| parts[*i].number as usize != i + 1) {
+        return refused(format!("part {} is missing", index + 1));
+    }
+    if let Some(odd) = full.iter().find(|part| part.bytes != upload.part_bytes) {
+        return refused(format!(
+            "part {} has {} bytes, and every part but the last must have {}",
+            odd.number, odd.bytes, upload.part_bytes
+        ));
+    }
+    if last.bytes > upload.part_bytes {
+        return refused(format!(
+            "the last part is larger than {}",
+            upload.part_bytes
+        ));
+    }
+    let sum = (full.len() as u64)
+        .checked_mul(upload.part_bytes)
+        .and_then(|sum| sum.checked_add(last.bytes));
+    match sum == Some(expected.bytes) {
+        true => Ok(()),
+        false => refused(format!(
+            "the parts do not add up to the {} bytes expected",
+            expected.bytes
+        )),
     }
 }
 
@@ -172,7 +234,13 @@ pub trait Store: fmt::Debug + Send + Sync {
 
     /// Makes the parts, in order, into the object. [`Problem::NoSuchUpload`] may also mean that an earlier completion, whose answer was
     /// lost, succeeded: [`Store::verify`] decides.
-    async fn complete(&self, upload: &Upload, parts: &[Part], expected: &Expected, mode: PutMode) -> Result<()>;
+    async fn complete(
+        &self,
+        upload: &Upload,
+        parts: &[Part],
+        expected: &Expected,
+        mode: PutMode,
+    ) -> Result<()>;
 
     /// Gives up an upload and everything sent for it. An upload that does not exist is no error.
     async fn abort(&self, upload: &Upload) -> Result<()>;

@@ -127,6 +127,16 @@ impl Dir {
         .into())
     }
 
+    /// Opens the file `name`, which must exist, for reading and writing.
+    ///
+    /// # Errors
+    /// As [`Dir::open_dir`].
+    pub fn reopen_file(&self, name: &OsStr) -> io::Result<File> {
+        let flags =
+            OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+        Ok(rustix::fs::openat2(&self.0, component(name)?, flags, Mode::empty(), BENEATH)?.into())
+    }
+
     /// Makes the directory `name` with mode 0700.
     ///
     /// # Errors
