@@ -99,3 +99,113 @@ fn artifact(entry: &Entry, choice: &Choice, sent: Sent) -> Artifact {
         unread: facts.unread.clone(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decide::{attribute_without_kubernetes, reason_of};
+    use crate::model::{ArtifactName, Facts, Format, Names, Role, artifact_key};
+    use serde_json::json;
+
+    /// A crash as an agent meets it, with every field that this version writes for a core.
+    fn example() -> Manifest {
+        let entry: Entry = serde_json::from_value(json!({
+            "version": 1,
+            "id": "01m7xww73z8tgy3eqr24zwfz0y",
+            "time": "2026-11-21T01:52:31.359Z",
+            "time_source": "dump_written",
+            "origin": {
+                "source": {"text": "/var/dumps"}, "name": {"text": "core.1"}, "uid": 12345, "data_bytes": 83_886_080,
+                "names": {"namespace": "shop", "pod": "cart-7d9f6c5b8-x2x9z", "container": "app"},
+                "seen": "2026-11-21T01:52:31.402Z", "settled": "2026-11-21T01:52:31.979Z", "marks": []
+            },
+            "phase": {"held": {"file": {"dev": 1, "ino": 2, "born": 3}, "place": "spool"}}
+        }))
+        .expect("an entry");
+        let facts: Facts = serde_json::from_value(json!({
+            "format": "elf-core", "completeness": {"truncated": {"expected": 104_857_600}}, "producer": "kernel",
+            "signal": {"number": 11, "name": "SIGSEGV", "code": 1, "address": "0x8"},
+            "process": {
+                "pid": 1, "crashing_tid": 7, "exe": "/app/cart", "comm": "cart", "uid": 12345, "threads": 9,
+                "build_id": "135afc8c6d1b9e02356cce218bf0109c3687ad9f",
+                "modules": [{"name": "/usr/lib/x86_64-linux-gnu/libc.so.6", "build_id": "93ac8d3a0a1f1ee2f9ac4a2b7b9c0b1e2d3c4f50"}]
+            },
+            "runtime": {"arch": "x86_64", "libc": "glibc"},
+            "host_name": "cart-7d9f6c5b8-x2x9z"
+        }))
+        .expect("facts");
+        let named = attribute_without_kubernetes(&entry.origin.names, &facts);
+        let artifact = ArtifactName {
+            role: Role::Dump,
+            number: 0,
+            format: Format::ElfCore,
+            volume: None,
+        };
+        let key = artifact_key("prod-eu", Some("shop"), entry.id, artifact);
+        let choice = Choice {
+            reason: reason_of(&facts),
+            facts,
+            bytes: 94_371_840,
+            pod: named.pod,
+            container: named.container,
+            attribution: named.attribution,
+            artifact,
+        };
+        let sent = Sent {
+            read: Read {
+                bytes: 94_371_840,
+                data_bytes: 83_886_080,
+                sha256: Some(
+                    "330b911a1d0078f90b2215d4e0244cfca9ac6380564cbed452ea4bd8a429a2be".into(),
+                ),
+                tree_sha256: None,
+            },
+            volumes: vec![Volume {
+                key,
+                bytes: 94_371_840,
+                stored_bytes: 9_437_184,
+            }],
+            stored_sha256: "8ff87fbe287d3e760f0639bfa0aff3ef894d2093955fd965b4ff47c7baf60a3c"
+                .into(),
+        };
+        let config = Config {
+            cluster: "prod-eu".into(),
+            node: "node-17".into(),
+            level: 1,
+            workers: 1,
+            part_memory: 1,
+        };
+        let host = Host {
+            kernel: Some("6.18.44".into()),
+            arch: Some("x86_64".into()),
+        };
+        let now = "2026-11-21T01:52:33.104Z".parse().expect("a time");
+        let mut manifest = manifest(&config, &host, &entry, &choice, sent, now);
+        manifest.agent = Some(Agent {
+            version: "0.1.0".into(),
+        });
+        manifest
+    }
+
+    #[test]
+    fn the_example_in_the_documentation_is_what_is_written() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/manifest.md");
+        let text = std::fs::read_to_string(path).expect("the documentation");
+        let (head, rest) = text.split_once("```json\n").expect("an example");
+        let (shown, tail) = rest.split_once("\n```\n").expect("its end");
+        let written = serde_json::to_string_pretty(&example()).expect("serialises");
+        if std::env::var_os("SALVAGE_UPDATE_DOCS").is_some() {
+            std::fs::write(path, format!("{head}```json\n{written}\n```\n{tail}"))
+                .expect("the documentation is written");
+        } else {
+            assert_eq!(
+                shown, written,
+                "run with SALVAGE_UPDATE_DOCS=1 to write it anew"
+            );
+        }
+        assert_eq!(
+            serde_json::from_str::<Manifest>(&written).expect("reads back"),
+            example()
+        );
+    }
+}
