@@ -12,7 +12,6 @@ use std::thread::available_parallelism;
 
 use bytes::Bytes;
 use futures::stream::{self, TryStreamExt};
-use sha2::{Digest, Sha256};
 use tokio::sync::mpsc;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::{JoinHandle, spawn_blocking};
@@ -21,7 +20,7 @@ use super::error::{Error, Result};
 use super::patience;
 use super::plan::{self, Account, Frame, Object, Piece};
 use super::seek_table::{self, FRAMES_MAX, TAIL, Wrong};
-use crate::model::{Artifact, CrashKey, ObjectKey};
+use crate::model::{Artifact, CrashKey, ObjectKey, Sha256};
 use crate::store::{Problem, Store};
 
 /// Requests in flight: enough to hide the latency of the next one behind this one.
@@ -421,7 +420,7 @@ fn decode(encoded: Encoded, permit: OwnedSemaphorePermit, digest: bool) -> Resul
         number,
         source,
     })?;
-    let sha256 = digest.then(|| Sha256::digest(&bytes).into());
+    let sha256 = digest.then(|| Sha256::of(&bytes));
     Ok(Raw {
         bytes,
         sha256,
@@ -437,7 +436,7 @@ fn digest_stored(mut queue: mpsc::Receiver<Stored>) -> [u8; 32] {
             digest.update(table);
         }
     }
-    digest.finalize().into()
+    digest.finish()
 }
 
 /// What went into a sink.
@@ -461,7 +460,7 @@ fn write<S: Sink>(
             digest.update(&frame.bytes);
         }
         if let (Some(digest), Some(of_frame)) = (&mut tree, frame.sha256) {
-            digest.update(of_frame);
+            digest.update(&of_frame);
         }
         sink.write(&frame.bytes)?;
         bytes += frame.bytes.len() as u64;
@@ -469,8 +468,8 @@ fn write<S: Sink>(
     Ok(Written {
         sink,
         bytes,
-        sha256: whole.map(|digest| digest.finalize().into()),
-        tree_sha256: tree.map(|digest| digest.finalize().into()),
+        sha256: whole.map(|digest| digest.finish()),
+        tree_sha256: tree.map(|digest| digest.finish()),
     })
 }
 
@@ -673,7 +672,7 @@ mod tests {
         let mut scenario = scenario(raw(5 * FRAME + 9), &[2 * FRAME, 3 * FRAME + 9]);
         scenario.artifact.sha256 = None;
         scenario.artifact.tree_sha256 = Some({
-            let digests = scenario.raw.chunks(FRAME).flat_map(Sha256::digest);
+            let digests = scenario.raw.chunks(FRAME).flat_map(Sha256::of);
             sha256_hex(&digests.collect::<Vec<u8>>())
         });
         let (_, checked) = scenario.read().await.expect("whole");

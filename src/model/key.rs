@@ -14,9 +14,8 @@ use std::str::FromStr;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
-use super::{CrashId, Format, Reason};
+use super::{CrashId, Format, Reason, Sha256};
 
 /// Longest key: S3 allows 1,024 bytes, and the prefix of the store's URL wants room as well.
 const KEY_MAX: usize = 1_000;
@@ -372,7 +371,7 @@ fn component(name: &str, max: usize, underscore: bool) -> String {
     if name.is_empty() {
         return NONE.to_owned();
     }
-    let digest = Sha256::digest(name.as_bytes());
+    let digest = Sha256::of(name.as_bytes());
     let readable: String = name
         .chars()
         .take(max - 9)

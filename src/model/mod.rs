@@ -4,6 +4,7 @@
 //! Every type that enters a key, a state file or a manifest checks itself in its constructor, and serde goes through that
 //! constructor, so a hostile file cannot skip the check.
 
+mod digest;
 mod escape;
 mod facts;
 mod file_id;
@@ -16,6 +17,7 @@ mod reason;
 mod units;
 mod upload;
 
+pub use digest::Sha256;
 pub use escape::{Escaped, escaped};
 pub use facts::{Completeness, Facts};
 pub use file_id::FileId;

@@ -7,11 +7,11 @@ use std::fs::File;
 use std::io;
 use std::sync::Arc;
 
-use sha2::{Digest, Sha256};
 use tokio::sync::{mpsc, oneshot};
 
 use super::FRAME_BYTES;
 use super::pool::{Packed, Pool};
+use crate::model::Sha256;
 use crate::sys::{Extents, read_leaving_cache_as_found};
 
 /// Files larger than this have a tree digest.
@@ -67,7 +67,7 @@ impl Reader {
         } else {
             FileDigest::Tree {
                 over: Sha256::new(),
-                zeros: Sha256::digest(zeros()).into(),
+                zeros: Sha256::of(zeros()),
             }
         };
         Self {
@@ -153,8 +153,8 @@ impl Reader {
     /// What was read.
     pub(super) fn finish(self) -> Read {
         let (sha256, tree_sha256) = match self.digest {
-            FileDigest::Plain(digest) => (Some(hex::encode(digest.finalize())), None),
-            FileDigest::Tree { over, .. } => (None, Some(hex::encode(over.finalize()))),
+            FileDigest::Plain(digest) => (Some(digest.finish_hex()), None),
+            FileDigest::Tree { over, .. } => (None, Some(over.finish_hex())),
         };
         Read {
             bytes: self.at,
@@ -169,14 +169,14 @@ impl FileDigest {
     fn update(&mut self, raw: &[u8]) {
         match self {
             Self::Plain(digest) => digest.update(raw),
-            Self::Tree { over, .. } => over.update(Sha256::digest(raw)),
+            Self::Tree { over, .. } => over.update(&Sha256::of(raw)),
         }
     }
 
     fn update_zeros(&mut self) {
         match self {
             Self::Plain(digest) => digest.update(zeros()),
-            Self::Tree { over, zeros } => over.update(*zeros),
+            Self::Tree { over, zeros } => over.update(zeros),
         }
     }
 }

@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use jiff::Timestamp;
-use sha2::{Digest, Sha256};
 use tokio::sync::mpsc;
 
 use super::Inner;
@@ -18,7 +17,7 @@ use super::upload::{ObjectWriter, Target, UploadError, confirm, put_own};
 use crate::decide::{attribute_without_kubernetes, plan_parts, reason_of};
 use crate::identify::identify;
 use crate::model::{
-    ArtifactName, CrashId, CrashKeyParts, Manifest, Mark, ObjectKey, Volume, artifact_key,
+    ArtifactName, CrashId, CrashKeyParts, Manifest, Mark, ObjectKey, Sha256, Volume, artifact_key,
     crash_key_of, escaped,
 };
 use crate::spool::{self, Choice, Claim, Copied, Entry, Loss, OpenError, Phase};
@@ -309,7 +308,7 @@ impl Run {
         Ok(Sent {
             read: reader.finish(),
             volumes,
-            stored_sha256: hex::encode(stored_digest.finalize()),
+            stored_sha256: stored_digest.finish_hex(),
         })
     }
 

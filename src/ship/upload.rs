@@ -5,13 +5,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use crc_fast::{CrcAlgorithm, Digest as Crc};
-use md5::Md5;
-use sha2::{Digest, Sha256};
+use md5::{Digest as _, Md5};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use zeekstd::seek_table::SeekTable;
 
-use crate::model::{ObjectKey, Upload};
+use crate::model::{ObjectKey, Sha256, Upload};
 use crate::store::{self, Expected, Md5s, Operation, Part, Problem, PutMode, Store, Verified};
 
 /// The memory for parts, shared by all uploads.
