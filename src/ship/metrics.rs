@@ -40,11 +40,14 @@ impl Step {
     }
 }
 
+/// The series of each namespace: container and reason.
+type Seen = HashMap<String, HashSet<(String, Reason)>>;
+
 /// Counters and histograms of shipping.
 #[derive(Clone, Debug)]
 pub struct Metrics {
     crashes: IntCounterVec,
-    seen: Arc<Mutex<HashMap<String, HashSet<(String, Reason)>>>>,
+    seen: Arc<Mutex<Seen>>,
     stored: IntCounterVec,
     raw_bytes: IntCounter,
     stored_bytes: IntCounter,

@@ -17,8 +17,8 @@ use super::upload::{ObjectWriter, Target, UploadError, confirm, put_own};
 use crate::decide::{attribute_without_kubernetes, plan_parts, reason_of};
 use crate::identify::identify;
 use crate::model::{
-    ArtifactName, CrashId, CrashKeyParts, Manifest, Mark, ObjectKey, Sha256, Volume, artifact_key,
-    crash_key_of, escaped,
+    ArtifactName, CrashId, CrashKeyParts, Manifest, Mark, ObjectKey, Sha256, Upload, Volume,
+    artifact_key, crash_key_of, escaped,
 };
 use crate::spool::{self, Choice, Claim, Copied, Entry, Loss, OpenError, Phase};
 use crate::store::{self, Expected, Retry, Verified};
@@ -121,8 +121,7 @@ impl Run {
             Phase::Held { .. } => self.choose().await,
             Phase::Shipping { choice, upload, .. } => {
                 if let Some(left) = upload {
-                    self.inner.store.abort(&left).await?;
-                    self.remember_upload(None).await?;
+                    self.abort(&left).await?;
                 }
                 self.send(&choice).await
             }
@@ -377,10 +376,7 @@ impl Run {
         Ok(())
     }
 
-    async fn remember_upload(
-        &mut self,
-        begun: Option<crate::model::Upload>,
-    ) -> Result<(), StepError> {
+    async fn remember_upload(&mut self, begun: Option<Upload>) -> Result<(), StepError> {
         let Phase::Shipping { upload, .. } = &mut self.entry.phase else {
             return Ok(());
         };
@@ -389,6 +385,18 @@ impl Run {
         }
         *upload = begun;
         Ok(self.save().await?)
+    }
+
+    /// Gives up an upload that an earlier attempt left behind. A store that will never allow that must not keep the dump from being sent anew.
+    async fn abort(&mut self, left: &Upload) -> Result<(), StepError> {
+        match self.inner.store.abort(left).await {
+            Err(error) if error.retry() != Retry::Permanent => return Err(error.into()),
+            Err(error) => {
+                tracing::warn!(key = %left.key, error = chain(&error), "a multipart upload is left to the bucket's lifecycle rule")
+            }
+            Ok(()) => {}
+        }
+        self.remember_upload(None).await
     }
 
     /// Sends and verifies the manifest: from then on the crash exists.

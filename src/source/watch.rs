@@ -3,7 +3,7 @@
 //! Each directory is watched on its own, by the path of its open descriptor (`/proc/self/fd/N`): a recursive watch of the library follows a
 //! tenant's symlinks out of the source. The channel holds one wake-up, since ten say no more than one.
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::time::Duration;
 
@@ -118,7 +118,7 @@ impl Watcher {
     }
 
     /// Ends the watch of `path`, the `proc_path` a directory had when it was watched. The kernel ends it by itself when the directory is removed.
-    pub(super) fn unwatch(&mut self, path: &PathBuf) {
+    pub(super) fn unwatch(&mut self, path: &Path) {
         if let Some(inotify) = &mut self.inotify {
             let _ = inotify.unwatch(path);
         }

@@ -130,7 +130,8 @@ impl Answer<'_> {
                     | "IllegalLocationConstraintException"
             )
         );
-        if !by_code && !(matches!(self.status, 301 | 307 | 400) && told.is_some()) {
+        let by_header = matches!(self.status, 301 | 307 | 400) && told.is_some();
+        if !(by_code || by_header) {
             return None;
         }
         let why = match told {
