@@ -307,8 +307,10 @@ async fn dispatch(spool: Arc<Spool>, shipper: Shipper, stopping: Arc<Notify>) {
                 shipper.ship(entry).await;
             });
         }
-        // All arms are cancel-safe: a notification or a joined task that came meanwhile is kept for the next round.
+        // All arms are cancel-safe: a notification or a joined task that came meanwhile is kept for the next round. The stop is looked at first,
+        // so that a full spool does not begin one more.
         tokio::select! {
+            biased;
             () = stopping.notified() => break,
             () = changed.notified(), if running.len() < ship::JOBS => {}
             _ = running.join_next(), if !running.is_empty() => {}

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use tokio::sync::mpsc;
 
 use super::Inner;
@@ -33,6 +33,9 @@ const READS: u32 = 3;
 
 /// Wait for a thing of the node that is not there now: a mount, room, a directory.
 const NODE_WAIT: Retry = Retry::Transient;
+
+/// How long a dump rests that made us panic.
+const AFTER_PANIC: SignedDuration = SignedDuration::from_mins(10);
 
 /// Why a step did not succeed.
 #[derive(Debug, thiserror::Error)]
@@ -79,6 +82,19 @@ impl StepError {
 pub(super) struct Run {
     inner: Arc<Inner>,
     entry: Entry,
+}
+
+impl Drop for Run {
+    /// A panic is a fault of ours that another dump may not meet: this one rests and is kept, and nobody waits for it.
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let again = Timestamp::now().saturating_add(AFTER_PANIC);
+            self.inner
+                .spool
+                .set_aside(self.entry.id, again.unwrap_or(Timestamp::MAX));
+            tracing::error!(crash = %self.entry.id, phase = self.entry.phase.name(), "shipping a dump panicked; it is kept and tried again");
+        }
+    }
 }
 
 /// What a step leads to.
@@ -227,7 +243,7 @@ impl Run {
             return Err(StepError::Changed);
         }
         if changed || before.size != choice.bytes {
-            self.entry.origin.marks.push(Mark::ChangedWhileRead);
+            self.entry.origin.mark(Mark::ChangedWhileRead);
         }
         let manifest = manifest(
             &self.inner.config,

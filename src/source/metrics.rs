@@ -137,4 +137,9 @@ impl Metrics {
     pub(super) fn gone(&self) {
         self.gone.inc();
     }
+
+    #[cfg(test)]
+    pub(super) fn count(&self, trouble: Trouble) -> u64 {
+        self.errors.with_label_values(&[trouble.name()]).get()
+    }
 }

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use super::metrics::Trouble;
 use super::watch::{NotWatched, Watcher};
 use crate::model::FileId;
-use crate::sys::{Dir, FileKind};
+use crate::sys::{Dir, FileKind, is_scarce};
 
 /// Most directories of one source that are watched; the kernel's limit is shared with the kubelet. Further ones are polled.
 const WATCHES_MAX: usize = 4_096;
@@ -176,7 +176,15 @@ impl Walk<'_> {
             return Ok(());
         }
         // A descriptor of its own: the watch outlives this pass, the walk's descriptor does not.
-        let own = dir.reopen()?;
+        let own = match dir.reopen() {
+            Ok(own) if !is_scarce(&own) => own,
+            // Whoever makes directories must not use up what storing dumps needs.
+            Ok(_) | Err(_) => {
+                self.visitor
+                    .trouble(id, levels, name, Trouble::WatchLimit, None);
+                return Ok(());
+            }
+        };
         match self.watcher.watch(&own) {
             Ok(()) => {
                 let path = own.proc_path();

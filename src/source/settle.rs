@@ -15,6 +15,9 @@ use crate::sys::{Lease, Stat, read_lease};
 /// Files waited for at once. More are looked at without memory: they settle by lease, or wait until others are gone.
 const WAITED_FOR: usize = 16_384;
 
+/// Passes after which a file is forgotten that none of them met, where no pass sees everything.
+const UNSEEN_PASSES: u64 = 100;
+
 /// What the look at one file brought.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
@@ -66,6 +69,9 @@ impl Settling {
     /// Ends a pass; returns how many files that were waited for are no longer there. Only a pass that saw everything may say so.
     pub(super) fn end_pass(&mut self, saw_everything: bool) -> usize {
         if !saw_everything {
+            // Something may hide for ever what lies behind it; what was not met for so long is no longer waited for, and was not seen to go.
+            let oldest = self.pass.saturating_sub(UNSEEN_PASSES);
+            self.waiting.retain(|_, waiting| waiting.pass >= oldest);
             return 0;
         }
         let before = self.waiting.len();
@@ -206,6 +212,23 @@ mod tests {
         assert_eq!(settling.end_pass(false), 0);
         settling.begin_pass();
         assert_eq!(settling.end_pass(true), 1);
+        assert!(!settling.is_waiting());
+    }
+
+    #[test]
+    fn files_behind_a_directory_that_never_opens_are_forgotten_at_last() {
+        let temp = tempfile::tempdir().expect("temp dir");
+        let path = temp.path().join("dump");
+        File::create(&path).expect("create");
+        let mut settling = Settling::new(QUIET, LIMIT);
+        settling.begin_pass();
+        settling.see(&stat(&path), Instant::now(), Timestamp::now());
+        for _ in 0..=UNSEEN_PASSES {
+            assert!(settling.is_waiting());
+            assert_eq!(settling.end_pass(false), 0);
+            settling.begin_pass();
+        }
+        assert_eq!(settling.end_pass(false), 0);
         assert!(!settling.is_waiting());
     }
 }

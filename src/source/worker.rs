@@ -2,6 +2,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -28,6 +29,9 @@ const FIRST_LOOK_AGAIN: Duration = Duration::from_millis(20);
 
 /// After a scan that took `t`, the next one waits for `t` times this: whoever makes events by the thousand gets a tenth of a core.
 const REST: u32 = 9;
+
+/// How soon a stop is seen while resting.
+const STOP_SEEN: Duration = Duration::from_millis(50);
 
 /// How a source is doing.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -166,11 +170,11 @@ impl Worker {
         let began = Instant::now();
         let why = self.watcher.wait(patience.max(rest));
         // Woken while resting: the rest of the rest gathers what else happens, so that one scan sees it all.
-        if let Some(left) = rest
+        while let Some(left) = rest
             .checked_sub(began.elapsed())
-            .filter(|_| !self.looker.stops())
+            .filter(|left| !left.is_zero() && !self.looker.stops())
         {
-            std::thread::sleep(left);
+            std::thread::sleep(left.min(STOP_SEEN));
         }
         why
     }
@@ -290,8 +294,15 @@ impl Visitor for Pass<'_> {
         if let Some(trouble) = no_dump(&stat, &self.looker.config) {
             return self.looker.report(stat.file, levels, name, trouble, None);
         }
-        self.looker.reported.forget(stat.file, Trouble::Empty);
-        if let Err(error) = self.settle_and_take(dir, levels, name, &stat) {
+        if stat.size > 0 {
+            self.looker.reported.forget(stat.file, Trouble::Empty);
+        }
+        // One file that makes us panic must not hide those behind it, nor end the source's thread.
+        let looked = catch_unwind(AssertUnwindSafe(|| {
+            self.settle_and_take(dir, levels, name, &stat)
+        }));
+        let looked = looked.unwrap_or_else(|_| Err(io::Error::other("looking at it panicked")));
+        if let Err(error) = looked {
             match error.kind() {
                 // Between the listing and the look it went, or a foreign lease is on it: the next pass sees.
                 io::ErrorKind::NotFound | io::ErrorKind::WouldBlock => {}
@@ -337,10 +348,8 @@ fn no_dump(stat: &Stat, config: &Config) -> Option<Trouble> {
         // No link at all: it was removed between the listing and the look.
         return (stat.links > 1).then_some(Trouble::HardLink);
     }
-    if stat.size > config.max_dump_size || stat.allocated > config.max_dump_data {
-        return Some(Trouble::TooLarge);
-    }
-    (stat.size == 0).then_some(Trouble::Empty)
+    (stat.size > config.max_dump_size || stat.allocated > config.max_dump_data)
+        .then_some(Trouble::TooLarge)
 }
 
 impl Pass<'_> {
@@ -367,6 +376,12 @@ impl Pass<'_> {
                 return Ok(());
             }
         };
+        // Only now: every dump is empty while its writer has just begun.
+        if stat.size == 0 {
+            looker.settling.forget(stat.file);
+            looker.report(stat.file, levels, name, Trouble::Empty, None);
+            return Ok(());
+        }
         let data_bytes = data_bytes(&file, stat.size);
         if data_bytes > looker.config.max_dump_data {
             looker.report(stat.file, levels, name, Trouble::TooLarge, None);
@@ -431,5 +446,97 @@ impl Pass<'_> {
                 Some(error.to_string()),
             ),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc;
+
+    /// Takes by removing, panics at `poison`, and tells every name.
+    struct Remover(mpsc::Sender<OsString>);
+
+    impl Taker for Remover {
+        fn prepare(&self, _: Root<'_>) -> Result<(), String> {
+            Ok(())
+        }
+
+        fn knows(&self, _: FileId) -> bool {
+            false
+        }
+
+        fn owns(&self, _: &OsStr) -> bool {
+            false
+        }
+
+        fn take(&self, found: &Found<'_>) -> Taken {
+            self.0.send(found.name.to_owned()).ok();
+            assert_ne!(found.name, "poison", "as a fault of ours would");
+            match found.dir.remove_file(found.name) {
+                Ok(()) => Taken::Claimed,
+                Err(error) => Taken::Failed(error),
+            }
+        }
+    }
+
+    fn watch(path: &Path) -> (Handle, mpsc::Receiver<OsString>, Metrics) {
+        crate::sys::ignore_lease_signal().expect("signal");
+        let metrics = Metrics::register(&prometheus::Registry::new()).expect("metrics");
+        let (sender, taken) = mpsc::channel();
+        let config = Config {
+            path: path.to_owned(),
+            layout: crate::model::Layout::default(),
+            quiet_period: Duration::from_secs(30),
+            settle_limit: Duration::from_secs(600),
+            max_dump_size: 1 << 30,
+            max_dump_data: 1 << 30,
+        };
+        let handle =
+            spawn(config, Arc::new(Remover(sender)), metrics.clone()).expect("thread starts");
+        (handle, taken, metrics)
+    }
+
+    const PATIENCE: Duration = Duration::from_secs(30);
+
+    #[test]
+    fn a_file_that_makes_us_panic_hides_no_other() {
+        let temp = tempfile::tempdir().expect("temp dir");
+        for name in ["before", "poison", "zlast"] {
+            std::fs::write(temp.path().join(name), b"dump").expect("write");
+        }
+        let (handle, taken, metrics) = watch(temp.path());
+        let mut names: Vec<OsString> = (0..3)
+            .map(|_| taken.recv_timeout(PATIENCE).expect("all are looked at"))
+            .collect();
+        names.sort();
+        assert_eq!(names, ["before", "poison", "zlast"]);
+        std::fs::write(temp.path().join("later"), b"dump").expect("write");
+        while taken.recv_timeout(PATIENCE).expect("the thread lives") != "later" {}
+        assert_eq!(metrics.count(Trouble::Unreadable), 1);
+        handle.stop();
+        handle.join();
+    }
+
+    #[test]
+    fn an_empty_file_counts_only_when_nobody_writes_it() {
+        let temp = tempfile::tempdir().expect("temp dir");
+        let (handle, taken, metrics) = watch(temp.path());
+        let mut writer = std::fs::File::create(temp.path().join("slow")).expect("create");
+        std::fs::write(temp.path().join("first"), b"dump").expect("write");
+        assert_eq!(taken.recv_timeout(PATIENCE).expect("taken"), "first");
+        assert_eq!(metrics.count(Trouble::Empty), 0);
+        std::io::Write::write_all(&mut writer, b"dump").expect("write");
+        drop(writer);
+        assert_eq!(taken.recv_timeout(PATIENCE).expect("taken"), "slow");
+        assert_eq!(metrics.count(Trouble::Empty), 0);
+        std::fs::write(temp.path().join("empty"), b"").expect("write");
+        let deadline = Instant::now() + PATIENCE;
+        while metrics.count(Trouble::Empty) == 0 {
+            assert!(Instant::now() < deadline);
+            std::thread::yield_now();
+        }
+        handle.stop();
+        handle.join();
     }
 }

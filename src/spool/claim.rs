@@ -6,11 +6,12 @@
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io;
-use std::sync::Arc;
+use std::path::Path;
+use std::sync::{Arc, PoisonError};
 
 use super::entry::{Entry, Origin, Phase, Place, SourceDir, VERSION};
 use super::holding::{self, Holding};
-use super::{Spool, Way};
+use super::{Slot, Spool, Way, holding_of};
 use crate::decide::{Demand, Refusal, admit, crash_time};
 use crate::model::{CrashId, FileId, escaped};
 use crate::source::{Found, Root, Taken, Taker};
@@ -45,10 +46,10 @@ impl Taker for Spool {
             .get(found.root.path.as_os_str())
             .cloned()
             .unwrap_or(Way::Copy);
-        if let Err(no) = self.admits(found, &way) {
+        let entry = self.intend(found, &way);
+        if let Err(no) = self.reserve(&entry, matches!(way, Way::Copy)) {
             return no;
         }
-        let entry = self.intend(found, &way);
         let id = entry.id;
         let taken = match self.save(&entry) {
             Ok(()) => self.carry_out(found, &way, entry),
@@ -81,9 +82,7 @@ impl Spool {
         if one_mount && root.dir.stat(OsStr::new(holding::NAME)).is_err() {
             return Ok(Way::Rename);
         }
-        // Given back before it is asked for again: our own lock on it would keep us out.
-        self.inner().ways.remove(root.path.as_os_str());
-        match holding::open(root.dir).map_err(Unusable::Io)? {
+        match self.holding_at(root.path, root.dir).map_err(Unusable::Io)? {
             Holding::Taken => Err(Unusable::Taken),
             Holding::Usable(dir) => {
                 let place = Place::Holding(root.path.into());
@@ -91,7 +90,7 @@ impl Spool {
                 Ok(if one_mount {
                     Way::Rename
                 } else {
-                    Way::Hold(Arc::new(dir))
+                    Way::Hold(dir)
                 })
             }
             Holding::Untrusted(why) if one_mount => {
@@ -105,13 +104,29 @@ impl Spool {
         }
     }
 
-    fn admits(&self, found: &Found<'_>, way: &Way) -> Result<(), Taken> {
+    /// The holding directory of the source at `path`, whose root is open.
+    pub(super) fn holding_at(&self, path: &Path, root: &Dir) -> io::Result<Holding> {
+        let mut known = self.holdings.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = holding::open(root, known.get(path.as_os_str()))?;
+        match &found {
+            Holding::Usable(dir) => known.insert(path.as_os_str().to_owned(), Arc::clone(dir)),
+            Holding::Untrusted(_) | Holding::Taken => known.remove(path.as_os_str()),
+        };
+        Ok(found)
+    }
+
+    /// Decides whether there is room and takes it in one step: other sources ask at the same time, and each would get the same room.
+    fn reserve(&self, entry: &Entry, copied: bool) -> Result<(), Taken> {
         let room = self.room().map_err(Taken::Failed)?;
         let demand = Demand {
-            bytes: found.data_bytes,
-            copied: matches!(way, Way::Copy),
+            bytes: entry.origin.data_bytes,
+            copied,
         };
-        admit(self.config.limits, self.holding(), room, demand).map_err(Taken::NoRoom)
+        let mut inner = self.inner();
+        admit(self.config.limits, holding_of(&inner), room, demand).map_err(Taken::NoRoom)?;
+        inner.slots.insert(entry.id, Slot::of(entry, true));
+        self.show(&inner);
+        Ok(())
     }
 
     fn intend(&self, found: &Found<'_>, way: &Way) -> Entry {
@@ -260,10 +275,14 @@ fn is_the_file(dir: &Dir, name: &OsStr, file: FileId) -> bool {
     })
 }
 
-/// Something else had the name at the moment of the rename: it goes back where it was. If that name is taken again, a file is left
-/// for [`Spool::adopt`] and what is no file is removed from among ours.
+/// Something else had the name at the moment of the rename: it goes back where it was, under a name of ours if its own is taken again. It may
+/// be somebody's dump, which the next scan finds there. Where neither works, a file is left for [`Spool::adopt`] and what is no file is
+/// removed from among ours.
 fn put_back(dir: &Dir, name: &OsStr, found: &Found<'_>) {
-    if dir.rename(name, found.dir, found.name).is_ok() {
+    let mut ours = OsString::from(".salvage-");
+    ours.push(name);
+    if dir.rename(name, found.dir, found.name).is_ok() || dir.rename(name, found.dir, &ours).is_ok()
+    {
         return;
     }
     if dir

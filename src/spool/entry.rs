@@ -153,6 +153,15 @@ pub struct Choice {
     pub artifact: ArtifactName,
 }
 
+impl Origin {
+    /// Adds a mark, once.
+    pub fn mark(&mut self, mark: Mark) {
+        if !self.marks.contains(&mark) {
+            self.marks.push(mark);
+        }
+    }
+}
+
 impl Phase {
     /// The dump and where it is, or is about to be.
     pub fn dump(&self) -> (FileId, Place) {
@@ -166,13 +175,12 @@ impl Phase {
         }
     }
 
-    /// Every file on the node that belongs to the entry: a scan must not take it for a new dump.
-    pub(super) fn files(&self) -> impl Iterator<Item = FileId> {
-        let original = match self {
+    /// The file that the dump was copied from, while it may still be there: a scan must not take it for a new dump.
+    pub(super) fn original(&self) -> Option<FileId> {
+        match self {
             Self::Copied { original, .. } => Some(*original),
             _ => None,
-        };
-        std::iter::once(self.dump().0).chain(original)
+        }
     }
 
     /// The name in logs.

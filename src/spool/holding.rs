@@ -6,6 +6,7 @@
 use std::ffi::OsStr;
 use std::io;
 use std::os::fd::AsFd;
+use std::sync::Arc;
 
 use rustix::fs::FlockOperation;
 
@@ -18,15 +19,16 @@ pub(super) const NAME: &str = ".salvage";
 #[derive(Debug)]
 pub(super) enum Holding {
     /// It can be used, and is locked against other agents as long as this lives.
-    Usable(Dir),
+    Usable(Arc<Dir>),
     /// There is none that could be trusted, and why; dumps are copied instead.
     Untrusted(&'static str),
     /// Another agent uses it.
     Taken,
 }
 
-/// Opens the holding directory of a source, making it first where that is safe.
-pub(super) fn open(root: &Dir) -> io::Result<Holding> {
+/// Opens the holding directory of a source, making it first where that is safe. `ours` is the one that was opened before: if it is still the
+/// same, it is used again, since our own lock on it would keep us out.
+pub(super) fn open(root: &Dir, ours: Option<&Arc<Dir>>) -> io::Result<Holding> {
     let name = OsStr::new(NAME);
     let own_uid = rustix::process::geteuid().as_raw();
     if let Some(why) = parent_is_unsafe(&root.stat_self()?, own_uid) {
@@ -41,11 +43,17 @@ pub(super) fn open(root: &Dir) -> io::Result<Holding> {
         Ok(dir) => dir,
         Err(_) => return Ok(Holding::Untrusted("its .salvage is no directory")),
     };
-    if let Some(why) = is_planted(&dir.stat_self()?, own_uid) {
+    let stat = dir.stat_self()?;
+    if let Some(why) = is_planted(&stat, own_uid) {
         return Ok(Holding::Untrusted(why));
     }
+    if let Some(ours) = ours
+        && ours.stat_self()?.file == stat.file
+    {
+        return Ok(Holding::Usable(Arc::clone(ours)));
+    }
     match rustix::fs::flock(dir.as_fd(), FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(Holding::Usable(dir)),
+        Ok(()) => Ok(Holding::Usable(Arc::new(dir))),
         Err(rustix::io::Errno::WOULDBLOCK) => Ok(Holding::Taken),
         Err(error) => Err(error.into()),
     }
@@ -97,14 +105,17 @@ mod tests {
     fn it_is_made_where_nobody_could_rename_it() {
         for mode in [0o755, 0o1777, 0o1733, 0o700] {
             let (_temp, dir) = source(mode);
-            assert!(matches!(open(&dir), Ok(Holding::Usable(_))), "{mode:o}");
+            assert!(
+                matches!(open(&dir, None), Ok(Holding::Usable(_))),
+                "{mode:o}"
+            );
         }
     }
 
     #[test]
     fn it_is_not_made_where_others_could_rename_it() {
         let (temp, dir) = source(0o777);
-        assert!(matches!(open(&dir), Ok(Holding::Untrusted(_))));
+        assert!(matches!(open(&dir, None), Ok(Holding::Untrusted(_))));
         assert!(!temp.path().join(NAME).exists());
     }
 
@@ -113,21 +124,25 @@ mod tests {
         let (temp, dir) = source(0o1777);
         std::fs::create_dir(temp.path().join(NAME)).expect("plant");
         set_permissions(temp.path().join(NAME), Permissions::from_mode(0o777)).expect("chmod");
-        assert!(matches!(open(&dir), Ok(Holding::Untrusted(_))));
+        assert!(matches!(open(&dir, None), Ok(Holding::Untrusted(_))));
         let (temp, dir) = source(0o1777);
         std::os::unix::fs::symlink("/tmp", temp.path().join(NAME)).expect("plant");
-        assert!(matches!(open(&dir), Ok(Holding::Untrusted(_))));
+        assert!(matches!(open(&dir, None), Ok(Holding::Untrusted(_))));
         let (temp, dir) = source(0o1777);
         std::fs::write(temp.path().join(NAME), b"").expect("plant");
-        assert!(matches!(open(&dir), Ok(Holding::Untrusted(_))));
+        assert!(matches!(open(&dir, None), Ok(Holding::Untrusted(_))));
     }
 
     #[test]
     fn a_second_agent_is_told() {
         let (_temp, dir) = source(0o1777);
-        let Ok(Holding::Usable(_first)) = open(&dir) else {
+        let Ok(Holding::Usable(first)) = open(&dir, None) else {
             panic!("usable")
         };
-        assert!(matches!(open(&dir), Ok(Holding::Taken)));
+        assert!(matches!(open(&dir, None), Ok(Holding::Taken)));
+        assert!(
+            matches!(open(&dir, Some(&first)), Ok(Holding::Usable(_))),
+            "its own lock keeps nobody out of what he has open"
+        );
     }
 }

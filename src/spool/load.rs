@@ -1,6 +1,5 @@
 //! What a start finds: entries, leftovers of a stop, and files that no entry names.
 
-use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};
 use std::io::{self, Read};
 
@@ -46,9 +45,7 @@ impl Spool {
         };
         match self.read_state(name, id) {
             Ok(entry) => {
-                self.inner()
-                    .slots
-                    .insert(entry.id, Slot { entry, busy: false });
+                self.inner().slots.insert(entry.id, Slot::of(&entry, false));
                 Ok(())
             }
             Err(why) => {
@@ -61,7 +58,7 @@ impl Spool {
         }
     }
 
-    fn read_state(&self, name: &OsStr, id: &str) -> Result<Entry, String> {
+    pub(super) fn read_state(&self, name: &OsStr, id: &str) -> Result<Entry, String> {
         let mut json = Vec::new();
         let file = self
             .entries
@@ -82,17 +79,9 @@ impl Spool {
 
     /// Makes an entry of each file in `dir` that no entry names. Never under the id it is named by: anyone may have chosen that.
     pub(super) fn adopt(&self, dir: &Dir, place: &Place) -> io::Result<()> {
-        let named: HashSet<OsString> = {
-            let inner = self.inner();
-            let here = inner
-                .slots
-                .values()
-                .filter(|slot| slot.entry.phase.dump().1 == *place);
-            here.map(|slot| held_name(slot.entry.id, place)).collect()
-        };
         for found in dir.entries()? {
             let name = found?.name;
-            if named.contains(&name) {
+            if self.names_file(&name, place) {
                 continue;
             }
             let Ok(stat) = dir.stat(&name) else { continue };
@@ -100,9 +89,23 @@ impl Spool {
                 tracing::warn!(name = %escaped(&name), "left alone among held dumps: it is no file of ours");
                 continue;
             }
-            self.adopt_one(dir, place, &name, &stat)?;
+            // One that cannot be taken in now (a full disk) must not keep the others, or the agent, from working.
+            if let Err(error) = self.adopt_one(dir, place, &name, &stat) {
+                tracing::error!(name = %escaped(&name), %error, "a held dump without a record cannot be taken in now; the next start tries again");
+            }
         }
         Ok(())
+    }
+
+    /// Whether an entry names this file. In the spool that is so by its id alone: beside the dump itself it is the copy of one that is still
+    /// known by its original, which [`Spool::copy_in`] goes on with. As a new dump it would be stored twice.
+    fn names_file(&self, name: &OsStr, place: &Place) -> bool {
+        let Some(id) = name.to_str().and_then(|name| name.parse::<CrashId>().ok()) else {
+            return false;
+        };
+        let inner = self.inner();
+        let slot = inner.slots.get(&id);
+        slot.is_some_and(|slot| *place == Place::Spool || slot.place == *place)
     }
 
     fn adopt_one(&self, dir: &Dir, place: &Place, name: &OsStr, stat: &Stat) -> io::Result<()> {

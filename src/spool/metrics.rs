@@ -9,18 +9,15 @@ use crate::decide::Holding;
 pub enum Loss {
     /// Its file vanished from the state directory, the holding directory or, before it was copied, from its source.
     Vanished,
-    /// It could not be read to its end.
-    Unreadable,
 }
 
 impl Loss {
-    const ALL: [Self; 2] = [Self::Vanished, Self::Unreadable];
+    const ALL: [Self; 1] = [Self::Vanished];
 
     /// The metric's label.
     pub fn name(self) -> &'static str {
         match self {
             Self::Vanished => "vanished",
-            Self::Unreadable => "unreadable",
         }
     }
 }

@@ -27,6 +27,8 @@ mod load;
 mod metrics;
 mod raw;
 mod steps;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, HashMap};
 use std::ffi::{OsStr, OsString};
@@ -34,7 +36,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use tokio::sync::Notify;
 
 use self::ballast::Ballast;
@@ -94,6 +96,8 @@ pub struct Spool {
     ballast: Ballast,
     metrics: Metrics,
     inner: Mutex<Inner>,
+    /// The holding directories in use, by their source's path: each is opened, and so locked, once.
+    holdings: Mutex<HashMap<OsString, Arc<Dir>>>,
     changed: Arc<Notify>,
     _lock: Lock,
 }
@@ -105,12 +109,46 @@ struct Inner {
     ways: HashMap<OsString, Way>,
 }
 
+/// What is remembered of an entry that nobody works on. The rest stays in its state file: the facts of ten thousand dumps that wait for a store
+/// would be hundreds of megabytes.
 #[derive(Debug)]
 struct Slot {
-    entry: Entry,
+    file: FileId,
+    original: Option<FileId>,
+    place: Place,
+    data_bytes: u64,
+    attempts: u32,
+    not_before: Option<Timestamp>,
     /// Somebody works on it.
     busy: bool,
 }
+
+impl Slot {
+    fn of(entry: &Entry, busy: bool) -> Self {
+        let (file, place) = entry.phase.dump();
+        Self {
+            file,
+            original: entry.phase.original(),
+            place,
+            data_bytes: entry.origin.data_bytes,
+            attempts: entry.attempts,
+            not_before: entry.not_before,
+            busy,
+        }
+    }
+
+    /// No wait is longer than [`LONGEST_WAIT`]: a later time was written by a clock that has been set back since.
+    fn is_due(&self, now: Timestamp) -> bool {
+        let waits = |at: Timestamp| at > now && at.duration_since(now) <= LONGEST_WAIT;
+        !self.busy && !self.not_before.is_some_and(waits)
+    }
+}
+
+/// Above every wait that is ever asked for.
+const LONGEST_WAIT: SignedDuration = SignedDuration::from_mins(15);
+
+/// When a state file that could not be read is read again.
+const STATE_AGAIN: SignedDuration = SignedDuration::from_mins(1);
 
 /// How files are taken away from a source.
 #[derive(Clone, Debug)]
@@ -158,6 +196,7 @@ impl Spool {
             ballast,
             metrics,
             inner: Mutex::default(),
+            holdings: Mutex::default(),
             changed: Arc::new(Notify::new()),
             _lock: lock,
         };
@@ -173,20 +212,43 @@ impl Spool {
 
     /// The oldest entry that may be worked on at `now`; it is ours until [`Spool::check_in`].
     pub fn check_out(&self, now: Timestamp) -> Option<Entry> {
-        let mut inner = self.inner();
-        let slot = inner
-            .slots
-            .values_mut()
-            .find(|slot| !slot.busy && slot.entry.not_before.is_none_or(|at| at <= now))?;
-        slot.busy = true;
-        Some(slot.entry.clone())
+        loop {
+            let id = {
+                let mut inner = self.inner();
+                let (id, slot) = inner.slots.iter_mut().find(|(_, slot)| slot.is_due(now))?;
+                slot.busy = true;
+                *id
+            };
+            match self.read_state(&state_file(id), &id.to_string()) {
+                Ok(mut entry) => {
+                    if let Some(slot) = self.inner().slots.get(&id) {
+                        entry.attempts = slot.attempts;
+                        entry.not_before = slot.not_before;
+                    }
+                    return Some(entry);
+                }
+                Err(why) => {
+                    tracing::error!(crash = %id, why, "the state of a held dump cannot be read now; it is kept");
+                    self.set_aside(id, now.saturating_add(STATE_AGAIN).unwrap_or(now));
+                }
+            }
+        }
+    }
+
+    /// Gives an entry back that is not to be worked on before `until`, without touching its state.
+    pub fn set_aside(&self, id: CrashId, until: Timestamp) {
+        if let Some(slot) = self.inner().slots.get_mut(&id) {
+            slot.not_before = Some(until);
+            slot.busy = false;
+        }
+        self.changed.notify_one();
     }
 
     /// When the next entry that nobody works on may be worked on.
     pub fn next_due(&self) -> Option<Timestamp> {
         let inner = self.inner();
         let idle = inner.slots.values().filter(|slot| !slot.busy);
-        idle.map(|slot| slot.entry.not_before.unwrap_or(Timestamp::MIN))
+        idle.map(|slot| slot.not_before.unwrap_or(Timestamp::MIN))
             .min()
     }
 
@@ -209,25 +271,15 @@ impl Spool {
         let first = write_durably(&self.entries, &name, &json);
         let written = match first {
             // A full disk must not keep what fills it from being shipped: the ballast gives its room.
-            Err(error) if error.kind() == io::ErrorKind::StorageFull && self.ballast.drop_it() => {
+            Err(error) if is_full(&error) && self.ballast.drop_it() => {
                 write_durably(&self.entries, &name, &json)
             }
             other => other,
         };
         written.map_err(self.failed("write the state of", entry.id))?;
         let mut inner = self.inner();
-        match inner.slots.get_mut(&entry.id) {
-            Some(slot) => slot.entry = entry.clone(),
-            None => {
-                inner.slots.insert(
-                    entry.id,
-                    Slot {
-                        entry: entry.clone(),
-                        busy: true,
-                    },
-                );
-            }
-        }
+        let busy = inner.slots.get(&entry.id).is_none_or(|slot| slot.busy);
+        inner.slots.insert(entry.id, Slot::of(entry, busy));
         self.show(&inner);
         Ok(())
     }
@@ -239,7 +291,8 @@ impl Spool {
         if self.save(entry).is_err()
             && let Some(slot) = self.inner().slots.get_mut(&entry.id)
         {
-            slot.entry = entry.clone();
+            slot.attempts = entry.attempts;
+            slot.not_before = entry.not_before;
         }
     }
 
@@ -276,10 +329,10 @@ impl Spool {
     }
 
     fn knows_file(&self, file: FileId) -> bool {
-        self.inner()
-            .slots
-            .values()
-            .any(|slot| slot.entry.phase.files().any(|known| known.same_file(&file)))
+        let is_it = |known: &FileId| known.same_file(&file);
+        let inner = self.inner();
+        let mut slots = inner.slots.values();
+        slots.any(|slot| is_it(&slot.file) || slot.original.as_ref().is_some_and(is_it))
     }
 
     fn show(&self, inner: &Inner) {
@@ -309,12 +362,19 @@ fn holding_of(inner: &Inner) -> Holding {
     let bytes = inner
         .slots
         .values()
-        .map(|slot| slot.entry.origin.data_bytes)
+        .map(|slot| slot.data_bytes)
         .fold(0, u64::saturating_add);
     Holding {
         bytes,
         entries: inner.slots.len(),
     }
+}
+
+fn is_full(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+    )
 }
 
 fn state_file(id: CrashId) -> OsString {

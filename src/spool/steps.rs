@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::claim::held_name;
 use super::entry::{Entry, Phase, Place, SourceDir};
-use super::holding::{self, Holding};
+use super::holding::Holding;
 use super::metrics::Loss;
 use super::{Spool, Way};
 use crate::decide::{Demand, Refusal, admit};
@@ -58,10 +58,16 @@ impl Spool {
         let Phase::Claiming { file, place } = entry.phase.clone() else {
             return Ok(Claim::Held);
         };
-        let dir = self.dir_of(&place)?;
-        let moved = dir
-            .stat(&held_name(entry.id, &place))
-            .is_ok_and(|stat| stat.file.same_file(&file));
+        let there = match self.dir_of(&place) {
+            Ok(dir) => dir.stat(&held_name(entry.id, &place)),
+            Err(error) if is_gone(&place, &error) => Err(error),
+            Err(error) => return Err(error),
+        };
+        let moved = match there {
+            Ok(stat) => stat.file.same_file(&file),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => false,
+            Err(error) => return Err(error),
+        };
         if moved {
             entry.phase = Phase::Held { file, place };
             self.save(entry).map_err(io::Error::other)?;
@@ -83,6 +89,11 @@ impl Spool {
         else {
             return Ok(Copied::Done);
         };
+        let whole = held_name(entry.id, &Place::Spool);
+        if let Ok(copy) = self.dumps.stat(&whole) {
+            // An earlier attempt came this far, but not to its state: only whole copies have this name.
+            return self.copied(entry, copy.file, file, at);
+        }
         let original = self.open_dump(entry)?;
         let before = Stat::of(&original).map_err(OpenError::Io)?;
         let demand = Demand {
@@ -115,20 +126,35 @@ impl Spool {
                 let _ = self.dumps.remove_file(&partial);
                 return Ok(Copied::Changed);
             }
-            entry.origin.marks.push(Mark::ChangedWhileRead);
+            entry.origin.mark(Mark::ChangedWhileRead);
         }
         self.dumps
-            .rename(&partial, &self.dumps, &held_name(entry.id, &Place::Spool))
+            .rename(&partial, &self.dumps, &whole)
             .map_err(OpenError::Io)?;
+        self.copied(entry, copy, file, at)
+    }
+
+    /// Notes that the copy is whole. Until that is durable the original stays.
+    fn copied(
+        &self,
+        entry: &mut Entry,
+        copy: FileId,
+        original: FileId,
+        at: SourceDir,
+    ) -> Result<Copied, OpenError> {
         self.dumps.sync().map_err(OpenError::Io)?;
-        entry.attempts = 0;
-        entry.phase = Phase::Copied {
+        let copied = Phase::Copied {
             file: copy,
-            original: file,
+            original,
             at,
         };
-        self.save(entry)
-            .map_err(|error| OpenError::Io(io::Error::other(error)))?;
+        let before = std::mem::replace(&mut entry.phase, copied);
+        let attempts = std::mem::take(&mut entry.attempts);
+        self.save(entry).map_err(|error| {
+            entry.phase = before;
+            entry.attempts = attempts;
+            OpenError::Io(io::Error::other(error))
+        })?;
         Ok(Copied::Done)
     }
 
@@ -171,8 +197,8 @@ impl Spool {
         let place = Place::Source(at);
         match self.dir_of(&place) {
             Ok(dir) => remove_if_same(&dir, &held_name(entry.id, &place), original)?,
-            // The directory went with its pod, and the original with it.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            // And the original with it.
+            Err(error) if is_gone(&place, &error) => {}
             Err(error) => return Err(error),
         }
         entry.phase = Phase::Held {
@@ -188,7 +214,13 @@ impl Spool {
     /// [`OpenError::Gone`] if it is certainly not there any more.
     pub fn open_dump(&self, entry: &Entry) -> Result<File, OpenError> {
         let (file, place) = entry.phase.dump();
-        let dir = self.dir_of(&place).map_err(OpenError::Io)?;
+        let dir = self.dir_of(&place).map_err(|error| {
+            if is_gone(&place, &error) {
+                OpenError::Gone
+            } else {
+                OpenError::Io(error)
+            }
+        })?;
         let opened = match dir.open_file(&held_name(entry.id, &place)) {
             Ok(opened) => opened,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(OpenError::Gone),
@@ -251,12 +283,20 @@ impl Spool {
         if let Some(Way::Hold(dir)) = self.inner().ways.get(root.as_os_str()) {
             return Ok(Arc::clone(dir));
         }
-        match holding::open(&Dir::open(root)?)? {
-            Holding::Usable(dir) => Ok(Arc::new(dir)),
+        match self.holding_at(root, &Dir::open(root)?)? {
+            Holding::Usable(dir) => Ok(dir),
             Holding::Taken => Err(io::Error::other("another agent uses the holding directory")),
             Holding::Untrusted(why) => Err(io::Error::other(why)),
         }
     }
+}
+
+/// Whether a directory that cannot be opened went with its pod. A source that is not there itself may come back: a mount that is late.
+fn is_gone(place: &Place, error: &io::Error) -> bool {
+    let Place::Source(at) = place else {
+        return false;
+    };
+    error.kind() == io::ErrorKind::NotFound && Dir::open(Path::new(at.root.as_os_str())).is_ok()
 }
 
 fn open_below(at: &SourceDir) -> io::Result<Dir> {

@@ -1,6 +1,7 @@
 //! What the agent sets for its own process, and what its cgroup allows it.
 
 use std::io;
+use std::os::fd::{AsFd, AsRawFd};
 use std::path::Path;
 
 use rustix::process::{Resource, Rlimit};
@@ -33,6 +34,13 @@ pub fn raise_open_files() -> Option<u64> {
         Ok(()) => limit.maximum,
         Err(_) => limit.current,
     }
+}
+
+/// Whether open files become scarce: `fd`, which has the lowest free number, lies in the upper half of what the process may open.
+pub fn is_scarce(fd: impl AsFd) -> bool {
+    let limit = rustix::process::getrlimit(Resource::Nofile).current;
+    let number = u64::try_from(fd.as_fd().as_raw_fd()).unwrap_or(0);
+    limit.is_some_and(|limit| number >= limit / 2)
 }
 
 /// The memory limit of the process's own cgroup in bytes, if it has one. Inside a container the cgroup's own directory is mounted at

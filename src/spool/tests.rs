@@ -1,0 +1,477 @@
+//! Stops at every step: the spool is dropped where an agent could be killed, opened again, and what it holds is driven to the end.
+
+use std::collections::BTreeMap;
+use std::io::Read;
+
+use prometheus::Registry;
+
+use super::claim::held_name;
+use super::entry::SourceDir;
+use super::*;
+use crate::model::Names;
+use crate::source::{Found, Root, Taken, Taker};
+use crate::sys::{Stat, ignore_lease_signal};
+
+/// How dumps are taken from the bench's source.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum By {
+    Rename,
+    Hold,
+    Copy,
+}
+
+/// A state directory and a source with one level below it.
+struct Bench {
+    temp: tempfile::TempDir,
+    by: By,
+    max_use: u64,
+}
+
+type Stored = BTreeMap<CrashId, Vec<u8>>;
+
+impl Bench {
+    fn new(by: By) -> Self {
+        ignore_lease_signal().expect("signal");
+        let temp = tempfile::tempdir().expect("temp dir");
+        std::fs::create_dir_all(temp.path().join("source/pod")).expect("source");
+        Self {
+            temp,
+            by,
+            max_use: 1 << 30,
+        }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.temp.path().join(name)
+    }
+
+    fn source(&self) -> PathBuf {
+        self.path("source")
+    }
+
+    /// Opens the spool and prepares the source, as the start of an agent does.
+    fn open(&self) -> Spool {
+        let limits = Limits {
+            max_use: self.max_use,
+            keep_free: 0,
+            keep_free_inodes: 0,
+            max_entries: 100,
+        };
+        let config = Config {
+            state_dir: self.path("state"),
+            limits,
+            about: "a test".into(),
+        };
+        let metrics = Metrics::register(&Registry::new()).expect("metrics");
+        rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
+        let spool = Spool::open(config, metrics).expect("open");
+        let (path, dir) = (self.source(), Dir::open(&self.source()).expect("source"));
+        let root = Root {
+            path: &path,
+            dir: &dir,
+        };
+        spool.prepare(root).expect("prepare");
+        // One mount here, so that the ways for several are chosen by hand.
+        let way = match self.by {
+            By::Rename => Way::Rename,
+            By::Copy => Way::Copy,
+            By::Hold => match spool.holding_at(&path, &dir).expect("holding") {
+                holding::Holding::Usable(dir) => {
+                    let place = Place::Holding(path.as_path().into());
+                    spool.adopt(&dir, &place).expect("adopt");
+                    Way::Hold(dir)
+                }
+                other => panic!("{other:?}"),
+            },
+        };
+        spool.inner().ways.insert(path.into(), way);
+        spool
+    }
+
+    fn write(&self, name: &str, content: &[u8]) {
+        std::fs::write(self.source().join("pod").join(name), content).expect("write");
+    }
+
+    fn take(&self, spool: &Spool, name: &OsStr) -> Taken {
+        let path = self.source();
+        let root = Dir::open(&path).expect("source");
+        let dir = root.open_dir(OsStr::new("pod")).expect("level");
+        let file = dir.open_file(name).expect("file");
+        let stat = Stat::of(&file).expect("stat");
+        spool.take(&Found {
+            root: Root {
+                path: &path,
+                dir: &root,
+            },
+            dir: &dir,
+            levels: &["pod".into()],
+            name,
+            stat,
+            data_bytes: crate::sys::data_bytes(&file, stat.size),
+            names: Names::default(),
+            seen: Timestamp::now(),
+            settled: Timestamp::now(),
+            marks: Vec::new(),
+            leased: true,
+        })
+    }
+
+    /// Takes what is in the source and not known, as a scan does.
+    fn scan(&self, spool: &Spool) {
+        let Ok(dir) = Dir::open(&self.source().join("pod")) else {
+            return;
+        };
+        for entry in dir.entries().expect("list") {
+            let name = entry.expect("entry").name;
+            if !spool.knows(dir.stat(&name).expect("stat").file) {
+                assert!(matches!(self.take(spool, &name), Taken::Claimed));
+            }
+        }
+    }
+
+    /// Scans and works until nothing is left to do; what is stored is added.
+    fn finish(&self, spool: &Spool, stored: &mut Stored) {
+        // A claim that moved nothing is given up by the work, so a second scan meets its file.
+        for _ in 0..2 {
+            self.scan(spool);
+            while let Some(mut entry) = spool.check_out(Timestamp::now()) {
+                step(spool, &mut entry, stored);
+                spool.check_in(entry.id);
+            }
+        }
+        assert_eq!(spool.holding(), Holding::default());
+        for directory in [
+            "state/entries",
+            "state/dumps",
+            "source/pod",
+            "source/.salvage",
+        ] {
+            let left: Vec<_> = match std::fs::read_dir(self.path(directory)) {
+                Ok(list) => list.map(|entry| entry.expect("entry").path()).collect(),
+                Err(_) => continue,
+            };
+            let left: Vec<_> = left
+                .iter()
+                .filter(|path| path.extension() != Some(OsStr::new("unreadable")))
+                .collect();
+            assert!(left.is_empty(), "{:?}: {left:?}", self.by);
+        }
+    }
+}
+
+/// Does what shipping does, a step at a time, with a store that takes everything.
+fn step(spool: &Spool, entry: &mut Entry, stored: &mut Stored) {
+    match entry.phase.clone() {
+        Phase::Claiming { .. } => {
+            spool.resolve_claim(entry).expect("resolve");
+        }
+        Phase::Held {
+            place: Place::Source(_),
+            ..
+        } => match spool.copy_in(entry) {
+            Ok(copied) => assert_eq!(copied, Copied::Done),
+            Err(OpenError::Gone) => spool.lose(entry, Loss::Vanished).expect("lose"),
+            Err(error) => panic!("{error}"),
+        },
+        Phase::Copied { .. } => spool.remove_original(entry).expect("remove"),
+        Phase::Stored { .. } => spool.discard(entry).expect("discard"),
+        _ => {
+            let mut content = Vec::new();
+            let mut file = spool.open_dump(entry).expect("open");
+            file.read_to_end(&mut content).expect("read");
+            assert!(stored.insert(entry.id, content).is_none(), "stored twice");
+            let (file, place) = entry.phase.dump();
+            entry.phase = Phase::Stored { file, place };
+            spool.save(entry).expect("save");
+        }
+    }
+}
+
+/// The one entry, checked out.
+fn only(spool: &Spool) -> Entry {
+    let entry = spool.check_out(Timestamp::now()).expect("one entry");
+    assert!(spool.check_out(Timestamp::now()).is_none());
+    entry
+}
+
+/// Puts the entry's state back to an earlier phase, as if the agent had been stopped before it wrote the later one.
+fn rewind(spool: &Spool, mut entry: Entry, phase: Phase) {
+    entry.phase = phase;
+    spool.save(&entry).expect("save");
+}
+
+fn claiming(entry: &Entry) -> Phase {
+    let (file, place) = entry.phase.dump();
+    Phase::Claiming { file, place }
+}
+
+/// The directory that a claimed dump was moved to.
+fn claimed_to(bench: &Bench) -> PathBuf {
+    match bench.by {
+        By::Rename => bench.path("state/dumps"),
+        By::Hold => bench.path("source/.salvage"),
+        By::Copy => bench.path("source/pod"),
+    }
+}
+
+/// Takes one dump, lets `stop` bring about what a stop leaves behind, and checks that the next agent stores it `times` times.
+fn stopped(by: By, times: usize, stop: impl FnOnce(&Bench, Spool)) {
+    let bench = Bench::new(by);
+    let content = b"the dump".repeat(1_000);
+    bench.write("core", &content);
+    let spool = bench.open();
+    bench.scan(&spool);
+    stop(&bench, spool);
+    let mut stored = Stored::new();
+    bench.finish(&bench.open(), &mut stored);
+    assert_eq!(stored.len(), times, "{by:?}");
+    assert!(stored.values().all(|stored| *stored == content), "{by:?}");
+    // And a start after that finds nothing.
+    bench.finish(&bench.open(), &mut Stored::new());
+}
+
+const WAYS: [By; 3] = [By::Rename, By::Hold, By::Copy];
+
+#[test]
+fn stopped_after_the_intent_and_before_the_move() {
+    for by in WAYS {
+        stopped(by, 1, |bench, spool| {
+            let entry = only(&spool);
+            let name = held_name(entry.id, &entry.phase.dump().1);
+            std::fs::rename(
+                claimed_to(bench).join(name),
+                bench.source().join("pod/core"),
+            )
+            .expect("move back");
+            let phase = claiming(&entry);
+            rewind(&spool, entry, phase);
+        });
+    }
+}
+
+#[test]
+fn stopped_after_the_move_and_before_its_state() {
+    for by in WAYS {
+        stopped(by, 1, |_, spool| {
+            let entry = only(&spool);
+            let phase = claiming(&entry);
+            rewind(&spool, entry, phase);
+        });
+    }
+}
+
+#[test]
+fn stopped_while_held() {
+    for by in WAYS {
+        stopped(by, 1, |_, _| ());
+    }
+}
+
+#[test]
+fn stopped_while_copying() {
+    stopped(By::Copy, 1, |bench, spool| {
+        let entry = only(&spool);
+        let partial = bench
+            .path("state/dumps")
+            .join(Spool::partial_name(entry.id));
+        std::fs::write(partial, b"the du").expect("half a copy");
+    });
+}
+
+#[test]
+fn stopped_between_a_whole_copy_and_its_state() {
+    stopped(By::Copy, 1, |_, spool| {
+        let mut entry = only(&spool);
+        let held = entry.phase.clone();
+        assert_eq!(spool.copy_in(&mut entry).expect("copy"), Copied::Done);
+        rewind(&spool, entry, held);
+    });
+}
+
+#[test]
+fn stopped_between_a_whole_copy_and_its_state_and_the_original_went_with_its_pod() {
+    stopped(By::Copy, 1, |bench, spool| {
+        let mut entry = only(&spool);
+        let held = entry.phase.clone();
+        assert_eq!(spool.copy_in(&mut entry).expect("copy"), Copied::Done);
+        rewind(&spool, entry, held);
+        std::fs::remove_dir_all(bench.source().join("pod")).expect("remove");
+    });
+}
+
+#[test]
+fn stopped_after_the_copy_and_before_the_original_goes() {
+    stopped(By::Copy, 1, |_, spool| {
+        let mut entry = only(&spool);
+        assert_eq!(spool.copy_in(&mut entry).expect("copy"), Copied::Done);
+    });
+}
+
+#[test]
+fn stopped_after_the_original_went_and_before_that_is_noted() {
+    stopped(By::Copy, 1, |_, spool| {
+        let mut entry = only(&spool);
+        assert_eq!(spool.copy_in(&mut entry).expect("copy"), Copied::Done);
+        let copied = entry.phase.clone();
+        spool.remove_original(&mut entry).expect("remove");
+        rewind(&spool, entry, copied);
+    });
+}
+
+#[test]
+fn stopped_after_it_was_stored_it_is_not_stored_again() {
+    for by in WAYS {
+        stopped(by, 0, |_, spool| {
+            let mut entry = only(&spool);
+            let mut stored = Stored::new();
+            while !matches!(entry.phase, Phase::Stored { .. }) {
+                step(&spool, &mut entry, &mut stored);
+            }
+        });
+        stopped(by, 0, |bench, spool| {
+            let mut entry = only(&spool);
+            let mut stored = Stored::new();
+            while !matches!(entry.phase, Phase::Stored { .. }) {
+                step(&spool, &mut entry, &mut stored);
+            }
+            let name = held_name(entry.id, &entry.phase.dump().1);
+            let place = match by {
+                By::Hold => claimed_to(bench),
+                _ => bench.path("state/dumps"),
+            };
+            std::fs::remove_file(place.join(name)).expect("the dump goes first");
+        });
+    }
+}
+
+#[test]
+fn a_torn_or_foreign_state_loses_no_dump() {
+    let torn = |text: String| text[..text.len() / 2].to_owned();
+    let foreign = |text: String| text.replace("\"version\":1", "\"version\":99");
+    let empty = |_: String| String::new();
+    for by in WAYS {
+        for damage in [&torn as &dyn Fn(String) -> String, &foreign, &empty] {
+            stopped(by, 1, |bench, spool| {
+                let state = bench
+                    .path("state/entries")
+                    .join(state_file(only(&spool).id));
+                let text = std::fs::read_to_string(&state).expect("state");
+                std::fs::write(&state, damage(text)).expect("damage");
+                std::fs::write(bench.path("state/entries/.x.json.tmp"), b"{").expect("leftover");
+            });
+        }
+    }
+}
+
+#[test]
+fn a_file_that_no_entry_names_never_keeps_its_id() {
+    for by in [By::Rename, By::Hold] {
+        let bench = Bench::new(by);
+        drop(bench.open());
+        let planted: CrashId = "01arz3ndektsv4rrffq69g5fav".parse().expect("id");
+        let into = claimed_to(&bench);
+        std::fs::write(into.join(planted.to_string()), b"planted").expect("plant");
+        std::fs::write(into.join("odd"), b"planted too").expect("plant");
+        let mut stored = Stored::new();
+        bench.finish(&bench.open(), &mut stored);
+        assert_eq!(stored.len(), 2, "{by:?}");
+        assert!(!stored.contains_key(&planted), "{by:?}");
+    }
+}
+
+#[test]
+fn a_dump_whose_pod_is_gone_does_not_stay_for_ever() {
+    stopped(By::Copy, 0, |bench, _| {
+        std::fs::remove_dir_all(bench.source().join("pod")).expect("remove");
+    });
+    stopped(By::Copy, 0, |bench, spool| {
+        let entry = only(&spool);
+        let phase = claiming(&entry);
+        rewind(&spool, entry, phase);
+        std::fs::remove_dir_all(bench.source().join("pod")).expect("remove");
+    });
+}
+
+#[test]
+fn a_dump_in_a_source_that_is_not_mounted_yet_is_waited_for() {
+    let bench = Bench::new(By::Copy);
+    bench.write("core", b"dump");
+    let spool = bench.open();
+    bench.scan(&spool);
+    let mut entry = only(&spool);
+    std::fs::rename(bench.source(), bench.path("away")).expect("unmount");
+    assert!(matches!(spool.copy_in(&mut entry), Err(OpenError::Io(_))));
+    std::fs::rename(bench.path("away"), bench.source()).expect("mount");
+    assert_eq!(spool.copy_in(&mut entry).expect("copy"), Copied::Done);
+}
+
+#[test]
+fn sources_that_take_at_the_same_time_stay_within_the_quota() {
+    for _ in 0..10 {
+        let mut bench = Bench::new(By::Rename);
+        bench.max_use = 3 << 16;
+        for n in 0..16 {
+            bench.write(&format!("core.{n}"), &[7; 1 << 16]);
+        }
+        let spool = bench.open();
+        let (bench, spool) = (&bench, &spool);
+        let claimed: usize = std::thread::scope(|scope| {
+            let takers: Vec<_> = (0..16)
+                .map(|n| {
+                    scope.spawn(move || {
+                        let name = OsString::from(format!("core.{n}"));
+                        usize::from(matches!(bench.take(spool, &name), Taken::Claimed))
+                    })
+                })
+                .collect();
+            takers
+                .into_iter()
+                .map(|taker| taker.join().expect("no panic"))
+                .sum()
+        });
+        assert_eq!(claimed, 3);
+        assert_eq!(spool.holding().entries, 3);
+    }
+}
+
+#[test]
+fn a_wait_that_a_wrong_clock_wrote_is_not_waited_for() {
+    let bench = Bench::new(By::Rename);
+    bench.write("core", b"dump");
+    let spool = bench.open();
+    bench.scan(&spool);
+    let now = Timestamp::now();
+    let mut entry = only(&spool);
+    let later = |wait| now.saturating_add(wait).expect("time");
+    spool.postpone(&mut entry, later(SignedDuration::from_mins(10)));
+    spool.check_in(entry.id);
+    assert!(spool.check_out(now).is_none(), "a wait of ours");
+    assert!(
+        spool
+            .check_out(later(SignedDuration::from_mins(11)))
+            .is_some()
+    );
+    spool.postpone(&mut entry, later(SignedDuration::from_hours(24 * 365)));
+    spool.check_in(entry.id);
+    assert!(spool.check_out(now).is_some(), "the clock was wrong");
+}
+
+#[test]
+fn entries_that_wait_are_read_again_from_their_state() {
+    let bench = Bench::new(By::Copy);
+    bench.write("core", b"dump");
+    let spool = bench.open();
+    bench.scan(&spool);
+    let mut entry = only(&spool);
+    let Phase::Held {
+        place: Place::Source(SourceDir { levels, .. }),
+        ..
+    } = &entry.phase
+    else {
+        panic!("{entry:?}")
+    };
+    assert_eq!(levels[0].as_os_str(), "pod");
+    spool.postpone(&mut entry, Timestamp::now());
+    spool.check_in(entry.id);
+    assert_eq!(spool.check_out(Timestamp::now()), Some(entry));
+}
