@@ -137,9 +137,12 @@ impl Config {
     }
 
     fn parse(text: &str, path: &Path, surroundings: &Surroundings) -> Result<Self, Error> {
-        let written: Written = serde_saphyr::from_str(text).map_err(|error| Error::Form {
-            path: path.to_owned(),
-            problem: error.to_string(),
+        let written: Written = serde_saphyr::from_str(text).map_err(|error| {
+            let told = error.without_snippet().to_string();
+            Error::Form {
+                path: path.to_owned(),
+                problem: told.trim_start_matches("error: ").to_owned(),
+            }
         })?;
         check(written, surroundings)
     }
