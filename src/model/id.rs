@@ -7,6 +7,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use ulid::Ulid;
 
+use super::text::stored_as_text;
+
 /// The id of one crash: 26 characters of lower-case Crockford base 32 (`ulid/spec`). The first ten hold the crash's time in
 /// milliseconds, so ids sort by time; the rest is drawn at random for a dump.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -59,20 +61,6 @@ impl FromStr for CrashId {
         } else {
             Err(invalid())
         }
-    }
-}
-
-impl TryFrom<String> for CrashId {
-    type Error = InvalidId;
-
-    fn try_from(written: String) -> Result<Self, InvalidId> {
-        written.parse()
-    }
-}
-
-impl From<CrashId> for String {
-    fn from(id: CrashId) -> Self {
-        id.to_string()
     }
 }
 
@@ -134,6 +122,8 @@ impl FromStr for IdPrefix {
         Ok(Self(lower))
     }
 }
+
+stored_as_text!(CrashId => InvalidId);
 
 #[cfg(test)]
 mod tests {

@@ -15,6 +15,7 @@ use std::str::FromStr;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::text::stored_as_text;
 use super::{CrashId, Format, Reason, Sha256};
 
 /// Longest key: S3 allows 1,024 bytes, and the prefix of the store's URL wants room as well.
@@ -75,20 +76,6 @@ impl FromStr for ObjectKey {
             }
         }
         Ok(Self(written.to_owned()))
-    }
-}
-
-impl TryFrom<String> for ObjectKey {
-    type Error = InvalidKey;
-
-    fn try_from(written: String) -> Result<Self, InvalidKey> {
-        written.parse()
-    }
-}
-
-impl From<ObjectKey> for String {
-    fn from(key: ObjectKey) -> Self {
-        key.0
     }
 }
 
@@ -380,6 +367,8 @@ fn component(name: &str, max: usize, underscore: bool) -> String {
         .replacen('.', "-", usize::from(name.starts_with('.')));
     format!("{readable}-{}", hex::encode(&digest[..4]))
 }
+
+stored_as_text!(ObjectKey => InvalidKey);
 
 #[cfg(test)]
 mod tests {

@@ -6,6 +6,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use super::text::stored_as_text;
+
 /// The meaning of one directory level.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Placeholder {
@@ -122,20 +124,6 @@ impl FromStr for Layout {
     }
 }
 
-impl TryFrom<String> for Layout {
-    type Error = InvalidLayout;
-
-    fn try_from(written: String) -> Result<Self, InvalidLayout> {
-        written.parse()
-    }
-}
-
-impl From<Layout> for String {
-    fn from(layout: Layout) -> Self {
-        layout.to_string()
-    }
-}
-
 impl fmt::Display for Layout {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (n, placeholder) in self.0.iter().enumerate() {
@@ -148,6 +136,8 @@ impl fmt::Display for Layout {
         Ok(())
     }
 }
+
+stored_as_text!(Layout => InvalidLayout);
 
 #[cfg(test)]
 mod tests {

@@ -14,6 +14,7 @@ mod key;
 mod layout;
 mod manifest;
 mod reason;
+mod text;
 mod units;
 mod upload;
 

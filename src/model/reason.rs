@@ -5,6 +5,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use super::text::stored_as_text;
+
 /// The class of a crash's reason. Codes and texts stay in the manifest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
@@ -121,19 +123,7 @@ impl FromStr for Reason {
     }
 }
 
-impl TryFrom<String> for Reason {
-    type Error = InvalidReason;
-
-    fn try_from(written: String) -> Result<Self, InvalidReason> {
-        written.parse()
-    }
-}
-
-impl From<Reason> for String {
-    fn from(reason: Reason) -> Self {
-        reason.to_string()
-    }
-}
+stored_as_text!(Reason => InvalidReason);
 
 #[cfg(test)]
 mod tests {

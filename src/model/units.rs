@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::text::stored_as_text;
+
 /// A size in bytes, written with a binary or decimal unit: `0B`, `512KiB`, `64MiB`, `10GB`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
@@ -18,6 +20,16 @@ pub struct InvalidUnit {
     written: String,
     what: &'static str,
     example: &'static str,
+}
+
+impl InvalidUnit {
+    fn new(written: &str, what: &'static str, example: &'static str) -> Self {
+        Self {
+            written: written.chars().take(64).collect(),
+            what,
+            example,
+        }
+    }
 }
 
 const SIZE_UNITS: [(&str, u64); 11] = [
@@ -76,36 +88,10 @@ impl FromStr for ByteSize {
     type Err = InvalidUnit;
 
     fn from_str(written: &str) -> Result<Self, InvalidUnit> {
-        let invalid = || InvalidUnit {
-            written: written.to_owned(),
-            what: "size",
-            example: "a number and a unit, for example 64MiB",
-        };
-        let text = written.trim();
-        let (digits, unit) = text.split_at(
-            text.find(|c: char| !c.is_ascii_digit())
-                .ok_or_else(invalid)?,
-        );
-        let number: u64 = digits.parse().map_err(|_| invalid())?;
-        let (_, factor) = SIZE_UNITS
-            .iter()
-            .find(|(name, _)| *name == unit.trim())
-            .ok_or_else(invalid)?;
-        number.checked_mul(*factor).map(Self).ok_or_else(invalid)
-    }
-}
-
-impl TryFrom<String> for ByteSize {
-    type Error = InvalidUnit;
-
-    fn try_from(written: String) -> Result<Self, InvalidUnit> {
-        written.parse()
-    }
-}
-
-impl From<ByteSize> for String {
-    fn from(size: ByteSize) -> Self {
-        size.to_string()
+        let example = "a number and a unit, for example 64MiB";
+        number_of(written, &SIZE_UNITS)
+            .map(Self)
+            .ok_or_else(|| InvalidUnit::new(written, "size", example))
     }
 }
 
@@ -155,40 +141,20 @@ impl FromStr for Span {
     type Err = InvalidUnit;
 
     fn from_str(written: &str) -> Result<Self, InvalidUnit> {
-        let invalid = || InvalidUnit {
-            written: written.to_owned(),
-            what: "duration",
-            example: "a number and a unit, for example 30s, 10m or 6h",
-        };
-        let text = written.trim();
-        let (digits, unit) = text.split_at(
-            text.find(|c: char| !c.is_ascii_digit())
-                .ok_or_else(invalid)?,
-        );
-        let number: u64 = digits.parse().map_err(|_| invalid())?;
-        let (_, millis) = SPAN_UNITS
-            .iter()
-            .find(|(name, _)| *name == unit.trim())
-            .ok_or_else(invalid)?;
-        number
-            .checked_mul(*millis)
-            .map(|ms| Self(Duration::from_millis(ms)))
-            .ok_or_else(invalid)
+        let example = "a number and a unit, for example 30s, 10m or 6h";
+        let millis = number_of(written, &SPAN_UNITS).map(Duration::from_millis);
+        millis
+            .map(Self)
+            .ok_or_else(|| InvalidUnit::new(written, "duration", example))
     }
 }
 
-impl TryFrom<String> for Span {
-    type Error = InvalidUnit;
-
-    fn try_from(written: String) -> Result<Self, InvalidUnit> {
-        written.parse()
-    }
-}
-
-impl From<Span> for String {
-    fn from(span: Span) -> Self {
-        span.to_string()
-    }
+/// A whole number and one of `units`, multiplied.
+fn number_of(written: &str, units: &[(&str, u64)]) -> Option<u64> {
+    let text = written.trim();
+    let (digits, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit())?);
+    let (_, factor) = units.iter().find(|(name, _)| *name == unit.trim())?;
+    digits.parse::<u64>().ok()?.checked_mul(*factor)
 }
 
 impl fmt::Display for Span {
@@ -202,6 +168,8 @@ impl fmt::Display for Span {
         write!(f, "{}{name}", millis / unit)
     }
 }
+
+stored_as_text!(ByteSize => InvalidUnit, Span => InvalidUnit);
 
 #[cfg(test)]
 mod tests {

@@ -104,7 +104,7 @@ fn artifact(entry: &Entry, choice: &Choice, sent: Sent) -> Artifact {
 mod tests {
     use super::*;
     use crate::decide::{attribute_without_kubernetes, reason_of};
-    use crate::model::{ArtifactName, Facts, Format, Names, Role, artifact_key};
+    use crate::model::{ArtifactName, Facts, Format, Role, artifact_key};
     use serde_json::json;
 
     /// A crash as an agent meets it, with every field that this version writes for a core.

@@ -11,11 +11,16 @@ use crate::support::s3::{S3Op, S3Server, no_credentials_env};
 fn node_for(server: &S3Server) -> Result<Node> {
     let mut node = Node::new()?;
     let url = format!("s3://{}/some/prefix", server.bucket());
-    node.store = format!("{{url: {url:?}, endpoint: {:?}, region: {:?}}}", server.endpoint(), server.region());
+    node.store = format!(
+        "{{url: {url:?}, endpoint: {:?}, region: {:?}}}",
+        server.endpoint(),
+        server.region()
+    );
     node.store_url = url;
     node.env = server.aws_env();
     // The commands take the endpoint from the environment, as people give it.
-    node.env.push(("AWS_ENDPOINT_URL".into(), server.endpoint()));
+    node.env
+        .push(("AWS_ENDPOINT_URL".into(), server.endpoint()));
     Ok(node)
 }
 
@@ -53,11 +58,21 @@ fn fetched(node: &Node, crashes: &[Value]) -> Result<Vec<String>> {
 }
 
 fn ensure_nothing_left(node: &Node, server: &S3Server) -> Result<()> {
-    ensure!(std::fs::read_dir(node.crash())?.count() == 0, "the source is not empty");
+    ensure!(
+        std::fs::read_dir(node.crash())?.count() == 0,
+        "the source is not empty"
+    );
     for directory in ["entries", "dumps"] {
-        ensure!(std::fs::read_dir(node.state.join(directory))?.count() == 0, "{directory} is not empty");
+        ensure!(
+            std::fs::read_dir(node.state.join(directory))?.count() == 0,
+            "{directory} is not empty"
+        );
     }
-    ensure!(server.open_uploads().is_empty(), "uploads are open: {:?}", server.open_uploads());
+    ensure!(
+        server.open_uploads().is_empty(),
+        "uploads are open: {:?}",
+        server.open_uploads()
+    );
     Ok(())
 }
 
@@ -76,8 +91,17 @@ fn ship_all(server: &S3Server) -> Result<()> {
     ensure!(fetched(&node, &crashes)? == digests);
     ensure_nothing_left(&node, server)?;
     let objects = server.lengths();
-    ensure!(objects.keys().all(|key| key.starts_with("some/prefix/")), "{objects:?}");
-    ensure!(objects.keys().filter(|key| key.contains("/crashes/")).count() == 4);
+    ensure!(
+        objects.keys().all(|key| key.starts_with("some/prefix/")),
+        "{objects:?}"
+    );
+    ensure!(
+        objects
+            .keys()
+            .filter(|key| key.contains("/crashes/"))
+            .count()
+            == 4
+    );
     agent.stop()
 }
 
@@ -85,7 +109,10 @@ fn ship_all(server: &S3Server) -> Result<()> {
 fn dumps_of_every_size_are_stored_and_fetched() -> Result<()> {
     let server = S3Server::start();
     ship_all(&server)?;
-    ensure!(server.count(S3Op::Complete) >= 1, "a large dump goes up in parts");
+    ensure!(
+        server.count(S3Op::Complete) >= 1,
+        "a large dump goes up in parts"
+    );
     Ok(())
 }
 
@@ -116,12 +143,23 @@ fn a_store_that_answers_200_and_keeps_nothing_costs_no_dump() -> Result<()> {
     let node = node_for(&server)?;
     let agent = node.start()?.ready()?;
     server.swallow();
-    let mut digests = vec![drop_in(&node, "small", b"small")?, drop_in(&node, "large", &noise(3, 20 << 20))?];
+    let mut digests = vec![
+        drop_in(&node, "small", b"small")?,
+        drop_in(&node, "large", &noise(3, 20 << 20))?,
+    ];
     digests.sort();
     // Both were tried at least twice: the answers were 200 each time.
-    wait("attempts", || Ok((server.count(S3Op::Put) >= 3 && server.count(S3Op::Complete) >= 2).then_some(())))?;
-    ensure!(agent.metric("salvage_pending_dumps")? == 2.0, "both are still held");
-    ensure!(std::fs::read_dir(node.state.join("dumps"))?.count() == 2, "both are still there");
+    wait("attempts", || {
+        Ok((server.count(S3Op::Put) >= 3 && server.count(S3Op::Complete) >= 2).then_some(()))
+    })?;
+    ensure!(
+        agent.metric("salvage_pending_dumps")? == 2.0,
+        "both are still held"
+    );
+    ensure!(
+        std::fs::read_dir(node.state.join("dumps"))?.count() == 2,
+        "both are still there"
+    );
     ensure!(node.crashes()?.is_empty());
     server.healthy();
     let crashes = node.wait_for_crashes(&agent, 2)?;
@@ -137,7 +175,9 @@ fn a_refused_part_is_tried_again_and_leaves_no_upload() -> Result<()> {
     let agent = node.start()?.ready()?;
     server.refuse_part(2, 500);
     let digest = drop_in(&node, "large", &noise(4, 30 << 20))?;
-    wait("a failed attempt", || Ok((server.count(S3Op::Abort) >= 2).then_some(())))?;
+    wait("a failed attempt", || {
+        Ok((server.count(S3Op::Abort) >= 2).then_some(()))
+    })?;
     server.healthy();
     let crashes = node.wait_for_crashes(&agent, 1)?;
     ensure!(fetched(&node, &crashes)? == [digest]);
@@ -152,7 +192,9 @@ fn an_agent_killed_in_the_middle_of_parts_leaves_no_upload_behind() -> Result<()
     let agent = node.start()?.ready()?;
     server.hang(S3Op::PutPart);
     let digest = drop_in(&node, "large", &noise(5, 30 << 20))?;
-    wait("an upload", || Ok((server.open_uploads().len() > 1 || server.count(S3Op::PutPart) > 1).then_some(())))?;
+    wait("an upload", || {
+        Ok((server.open_uploads().len() > 1 || server.count(S3Op::PutPart) > 1).then_some(()))
+    })?;
     agent.kill()?;
     server.healthy();
     let agent = node.start()?.ready()?;
@@ -166,8 +208,10 @@ fn an_agent_killed_in_the_middle_of_parts_leaves_no_upload_behind() -> Result<()
 fn not_ready(node: &Node, wanted: &str) -> Result<(Agent, String)> {
     let agent = node.start()?;
     let digest = drop_in(node, "dump", b"kept until the store can be used")?;
-    wait(&format!("/readyz saying {wanted}"), || Ok(agent.readyz()?.contains(wanted).then_some(())))
-        .with_context(|| agent.readyz().unwrap_or_default())?;
+    wait(&format!("/readyz saying {wanted}"), || {
+        Ok(agent.readyz()?.contains(wanted).then_some(()))
+    })
+    .with_context(|| agent.readyz().unwrap_or_default())?;
     agent.wait_for_metric("salvage_pending_dumps", 1.0)?;
     Ok((agent, digest))
 }
@@ -222,11 +266,20 @@ fn a_denied_put_names_the_permission() -> Result<()> {
 #[test]
 fn an_identity_that_may_only_put_and_abort_is_enough_to_ship() -> Result<()> {
     let server = S3Server::start();
-    server.deny(S3Op::Get).deny(S3Op::Head).deny(S3Op::Delete).deny_list();
+    server
+        .deny(S3Op::Get)
+        .deny(S3Op::Head)
+        .deny(S3Op::Delete)
+        .deny_list();
     let node = node_for(&server)?;
     let agent = node.start()?.ready()?;
-    let digests = [drop_in(&node, "small", b"small")?, drop_in(&node, "large", &noise(6, 20 << 20))?];
-    wait("both to be stored", || Ok((agent.metric("salvage_dumps_stored_total{format=\"unknown\"}")? >= 2.0).then_some(())))?;
+    let digests = [
+        drop_in(&node, "small", b"small")?,
+        drop_in(&node, "large", &noise(6, 20 << 20))?,
+    ];
+    wait("both to be stored", || {
+        Ok((agent.metric("salvage_dumps_stored_total{format=\"unknown\"}")? >= 2.0).then_some(()))
+    })?;
     agent.stop()?;
     server.healthy();
     let mut crashes = node.crashes()?;
