@@ -227,7 +227,7 @@ pub struct Artifact {
     pub marks: Vec<Mark>,
     /// Length of the file, holes included.
     pub bytes: u64,
-    /// Bytes of it that are not holes.
+    /// Bytes of it in frames that are not all zeros.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub data_bytes: Option<u64>,
     /// Length that its headers promise.

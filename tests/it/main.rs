@@ -5,6 +5,7 @@ mod support;
 
 mod agent;
 mod cli;
+mod dumps;
 mod house;
 mod identify;
 mod inputs;

@@ -5,10 +5,13 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::mpsc::{self, Receiver};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use rustix::process::Signal;
+use notify::event::{AccessKind, AccessMode};
+use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -68,6 +71,18 @@ impl Node {
     /// Where the `file://` store is.
     pub(crate) fn bucket(&self) -> PathBuf {
         self.directory.path().join("store")
+    }
+
+    /// An object of the store as a file.
+    pub(crate) fn object(&self, key: &str) -> Result<PathBuf> {
+        let path = self.bucket().join(key);
+        ensure!(path.is_file(), "no object {key}");
+        Ok(path)
+    }
+
+    /// What a manifest's object says, without a command.
+    pub(crate) fn manifest_at(&self, key: &str) -> Result<Value> {
+        Ok(serde_json::from_slice(&std::fs::read(self.object(key)?)?)?)
     }
 
     /// A path beside them.
@@ -150,8 +165,8 @@ impl Node {
 
     /// Fetches a crash into a new directory and gives its files.
     pub(crate) fn get(&self, id: &str) -> Result<Vec<PathBuf>> {
-        let out = self.path(&format!("got-{id}"));
-        std::fs::create_dir_all(&out)?;
+        // What was fetched before is not replaced.
+        let out = TempDir::with_prefix_in("got-", self.directory.path())?.keep();
         self.salvage(&["get", id, "--out", &out.to_string_lossy()], &[0])?;
         Ok(std::fs::read_dir(&out)?
             .map(|entry| entry.map(|entry| entry.path()))
@@ -160,7 +175,18 @@ impl Node {
 
     /// Waits until exactly `count` crashes are listed and nothing is held any more.
     pub(crate) fn wait_for_crashes(&self, agent: &Agent, count: usize) -> Result<Vec<Value>> {
-        wait(&format!("{count} crashes and nothing pending"), || {
+        self.wait_long_for_crashes(agent, count, DEADLINE)
+    }
+
+    /// The same for what takes longer than any wait should.
+    pub(crate) fn wait_long_for_crashes(
+        &self,
+        agent: &Agent,
+        count: usize,
+        limit: Duration,
+    ) -> Result<Vec<Value>> {
+        let what = format!("{count} crashes and nothing pending");
+        wait_within(limit, &what, || {
             let crashes = self.crashes()?;
             ensure!(
                 crashes.len() <= count,
@@ -177,8 +203,17 @@ impl Node {
 }
 
 /// Waits until `look` finds something.
-pub(crate) fn wait<T>(what: &str, mut look: impl FnMut() -> Result<Option<T>>) -> Result<T> {
-    let deadline = Instant::now() + DEADLINE;
+pub(crate) fn wait<T>(what: &str, look: impl FnMut() -> Result<Option<T>>) -> Result<T> {
+    wait_within(DEADLINE, what, look)
+}
+
+/// Waits for so long at most until `look` finds something.
+fn wait_within<T>(
+    limit: Duration,
+    what: &str,
+    mut look: impl FnMut() -> Result<Option<T>>,
+) -> Result<T> {
+    let deadline = Instant::now() + limit;
     loop {
         if let Some(found) = look()? {
             return Ok(found);
@@ -220,8 +255,53 @@ impl Agent {
     }
 
     /// Its pid.
-    pub(crate) fn pid(&self) -> rustix::process::Pid {
+    pub(crate) fn pid(&self) -> Pid {
         self.process.pid()
+    }
+
+    /// Waits for a line of its log with this message; lines before it are passed over.
+    pub(crate) fn logged(&self, message: &str) -> Result<Value> {
+        wait(&format!("the log line `{message}`"), || {
+            let line: Value = serde_json::from_str(&self.process.line()?)?;
+            Ok((line["message"] == message).then_some(line))
+        })
+    }
+
+    /// The most memory it has had so far, in bytes.
+    pub(crate) fn peak_memory(&self) -> Result<u64> {
+        let status = std::fs::read_to_string(self.proc().join("status"))?;
+        let peak = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmHWM:")?.strip_suffix("kB"));
+        Ok(peak
+            .context("a process has a peak")?
+            .trim()
+            .parse::<u64>()?
+            << 10)
+    }
+
+    /// Stops all of its threads as soon as a file in `directory` has been written and closed, so that what was left there can be read before it goes.
+    pub(crate) fn freeze_at_close(&self, directory: &Path) -> Result<Freezer> {
+        let pid = self.pid();
+        let (sender, closed) = mpsc::sync_channel(1);
+        let mut watcher = notify::recommended_watcher(move |event: notify::Result<Event>| {
+            let wrote = EventKind::Access(AccessKind::Close(AccessMode::Write));
+            if event.is_ok_and(|event| event.kind == wrote) && sender.try_send(()).is_ok() {
+                // The pid is a child of ours that nobody has waited for.
+                kill_process(pid, Signal::STOP).ok();
+            }
+        })?;
+        watcher.watch(directory, RecursiveMode::NonRecursive)?;
+        Ok(Freezer {
+            pid,
+            proc: self.proc(),
+            closed,
+            _watcher: watcher,
+        })
+    }
+
+    fn proc(&self) -> PathBuf {
+        format!("/proc/{}", self.pid().as_raw_nonzero()).into()
     }
 
     /// Waits until it says it is ready.
@@ -298,6 +378,50 @@ impl Agent {
     pub(crate) fn kill(mut self) -> Result<()> {
         self.process.kill()?;
         Ok(())
+    }
+}
+
+/// An agent that will stand still; see [`Agent::freeze_at_close`].
+pub(crate) struct Freezer {
+    pid: Pid,
+    proc: PathBuf,
+    closed: Receiver<()>,
+    _watcher: RecommendedWatcher,
+}
+
+impl Freezer {
+    /// Waits until it does. A system call under way is finished first: what is seen afterwards does not move.
+    pub(crate) fn frozen(self) -> Result<Frozen> {
+        self.closed
+            .recv_timeout(DEADLINE)
+            .context("no file was written and closed")?;
+        let frozen = Frozen(self.pid);
+        wait("all threads to stand still", || {
+            for task in std::fs::read_dir(self.proc.join("task"))? {
+                // A thread may end meanwhile.
+                let Ok(stat) = std::fs::read_to_string(task?.path().join("stat")) else {
+                    return Ok(None);
+                };
+                if !stat
+                    .rsplit(") ")
+                    .next()
+                    .is_some_and(|rest| rest.starts_with('T'))
+                {
+                    return Ok(None);
+                }
+            }
+            Ok(Some(()))
+        })?;
+        Ok(frozen)
+    }
+}
+
+/// An agent that stands still until this is dropped.
+pub(crate) struct Frozen(Pid);
+
+impl Drop for Frozen {
+    fn drop(&mut self) {
+        kill_process(self.0, Signal::CONT).ok();
     }
 }
 

@@ -40,6 +40,47 @@ impl Drop for SmallDisk {
     }
 }
 
+/// An overlay, as the root file system of a container is; its layers are on a disk of their own. Needs root.
+#[derive(Debug)]
+pub(crate) struct Overlay {
+    merged: PathBuf,
+    _layers: SmallDisk,
+}
+
+impl Overlay {
+    pub(crate) fn new() -> Result<Self> {
+        let layers = SmallDisk::of_mebibytes(256)?;
+        let path = |name: &str| layers.path().join(name);
+        for name in ["lower", "upper", "work", "merged"] {
+            std::fs::create_dir(path(name))?;
+        }
+        let options = format!(
+            "lowerdir={},upperdir={},workdir={}",
+            path("lower").display(),
+            path("upper").display(),
+            path("work").display()
+        );
+        let merged = path("merged");
+        run(Command::new("mount")
+            .args(["-t", "overlay", "-o", &options, "overlay"])
+            .arg(&merged))?;
+        Ok(Self {
+            merged,
+            _layers: layers,
+        })
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.merged
+    }
+}
+
+impl Drop for Overlay {
+    fn drop(&mut self) {
+        run(Command::new("umount").arg("-l").arg(&self.merged)).ok();
+    }
+}
+
 fn run(command: &mut Command) -> Result<()> {
     let output = command.output().with_context(|| format!("{command:?}"))?;
     ensure!(

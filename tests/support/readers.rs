@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs::File;
-use std::io::{BufReader, Read};
+use std::io::{BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -333,6 +333,84 @@ pub(crate) fn zstd_decoded_sha256(stored: &Path) -> Result<String> {
         String::from_utf8_lossy(&ended.stderr)
     );
     digest_of(&digest.stdout)
+}
+
+/// A frame of a stored object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Frame {
+    pub(crate) stored_at: u64,
+    pub(crate) stored: u64,
+    pub(crate) raw_at: u64,
+    pub(crate) raw: u64,
+}
+
+/// The frames of a stored object by the table at its end, which must account for every byte of it. Read as zstd's
+/// `contrib/seekable_format/zstd_seekable_compression_format.md` describes it.
+pub(crate) fn seek_table(stored: &Path) -> Result<Vec<Frame>> {
+    let mut file = File::open(stored)?;
+    let size = file.metadata()?.len();
+    let mut footer = [0; 9];
+    file.seek(SeekFrom::End(-9))?;
+    file.read_exact(&mut footer)?;
+    let [n0, n1, n2, n3, descriptor, magic @ ..] = footer;
+    ensure!(
+        magic == [0xb1, 0xea, 0x92, 0x8f],
+        "{} does not end in a seek table",
+        stored.display()
+    );
+    let count = u64::from(u32::from_le_bytes([n0, n1, n2, n3]));
+    let entry = if descriptor & 0x80 == 0 { 8 } else { 12 };
+    let table = 8 + count * entry + 9;
+    file.seek(SeekFrom::Start(
+        size.checked_sub(table)
+            .context("a table longer than its object")?,
+    ))?;
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes)?;
+    ensure!(
+        bytes.starts_with(&[0x5e, 0x2a, 0x4d, 0x18]),
+        "the table is no skippable frame"
+    );
+    let number = |at: usize| -> Result<u64> {
+        let four = bytes.get(at..at + 4).context("within the table")?;
+        Ok(u32::from_le_bytes(four.try_into()?).into())
+    };
+    ensure!(number(4)? == count * entry + 9, "length of the table");
+    let (mut frames, mut stored_at, mut raw_at) = (Vec::new(), 0, 0);
+    for each in 0..usize::try_from(count)? {
+        let at = 8 + each * usize::try_from(entry)?;
+        let (stored, raw) = (number(at)?, number(at + 4)?);
+        frames.push(Frame {
+            stored_at,
+            stored,
+            raw_at,
+            raw,
+        });
+        stored_at += stored;
+        raw_at += raw;
+    }
+    ensure!(
+        stored_at + table == size,
+        "the frames end at {stored_at}, and the table of {table} bytes does not begin there: {size}"
+    );
+    Ok(frames)
+}
+
+/// One frame alone, decoded by the reference library.
+pub(crate) fn decode_frame(stored: &Path, frame: Frame) -> Result<Vec<u8>> {
+    let packed = range(stored, frame.stored_at, frame.stored)?;
+    let raw = zstd::bulk::decompress(&packed, usize::try_from(frame.raw)?)?;
+    ensure!(raw.len() as u64 == frame.raw, "{frame:?}: {}", raw.len());
+    Ok(raw)
+}
+
+/// `length` bytes of a file.
+pub(crate) fn range(path: &Path, at: u64, length: u64) -> Result<Vec<u8>> {
+    let mut file = File::open(path)?;
+    file.seek(SeekFrom::Start(at))?;
+    let mut bytes = vec![0; usize::try_from(length)?];
+    file.read_exact(&mut bytes)?;
+    Ok(bytes)
 }
 
 fn digest_of(output: &[u8]) -> Result<String> {
