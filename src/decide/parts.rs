@@ -87,7 +87,7 @@ mod tests {
         fn no_object_needs_more_parts_than_allowed(bytes in 0u64..1 << 50) {
             let plan = plan_parts(bytes, LIMITS);
             prop_assert!(plan.part_bytes >= LIMITS.part_min && plan.part_bytes <= LIMITS.part_max);
-            prop_assert!(plan.volume_bytes % LIMITS.frame_bytes == 0);
+            prop_assert!(plan.volume_bytes.is_multiple_of(LIMITS.frame_bytes));
             prop_assert!(plan.volume_bytes.saturating_mul(u64::from(plan.volumes)) >= bytes);
             let stored = plan.volume_bytes / LIMITS.frame_bytes * stored_bound(LIMITS.frame_bytes);
             prop_assert!(stored.div_ceil(plan.part_bytes) <= LIMITS.parts);
