@@ -9,3 +9,5 @@ mod dumps;
 mod house;
 mod identify;
 mod inputs;
+mod s3;
+mod store;

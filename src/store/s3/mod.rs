@@ -439,6 +439,14 @@ async fn sums_of(body: &Bytes) -> Sums {
     }
 }
 
+/// `Range` of a request (RFC 9110, 14.1.2). Positions beyond what a signed number holds are refused by some stores: such a range is one to the end.
+fn range_header(range: &Range<u64>) -> String {
+    match i64::try_from(range.end) {
+        Ok(end) => format!("bytes={}-{}", range.start, end - 1),
+        Err(_) => format!("bytes={}-", range.start),
+    }
+}
+
 #[async_trait]
 impl Store for S3Store {
     fn url(&self) -> String {
@@ -561,7 +569,7 @@ impl Store for S3Store {
             .get_object()
             .bucket(&self.bucket)
             .key(&call.name)
-            .range(format!("bytes={}-{}", range.start, range.end - 1));
+            .range(range_header(&range));
         let past_the_end = std::sync::atomic::AtomicBool::new(false);
         let noting = async {
             let answer = request.send().await;
