@@ -139,9 +139,19 @@ impl Config {
     fn parse(text: &str, path: &Path, surroundings: &Surroundings) -> Result<Self, Error> {
         let written: Written = serde_saphyr::from_str(text).map_err(|error| {
             let told = error.without_snippet().to_string();
+            let told = told.trim_start_matches("error: ");
+            // A wrong value does not say whose it is; its line does. The file holds no secret.
+            let number = error.location().map_or(0, |location| location.line());
+            let line = usize::try_from(number)
+                .ok()
+                .and_then(|n| text.lines().nth(n.checked_sub(1)?));
+            let problem = match line {
+                Some(line) => format!("{told}, in `{}`", escaped(line.trim())),
+                None => told.to_owned(),
+            };
             Error::Form {
                 path: path.to_owned(),
-                problem: told.trim_start_matches("error: ").to_owned(),
+                problem,
             }
         })?;
         check(written, surroundings)
@@ -494,6 +504,7 @@ mod tests {
             ("compression: {level: 20}", "compression.level"),
             ("compression: {workers: 0}", "compression.workers"),
             ("spool: {max_use: 10}", "for example 64MiB"),
+            ("spool:\n  max_use: 10", "max_use: 10"),
             ("spool: {max_use: 0B}", "spool.max_use"),
             ("settle: {quiet_period: 30}", "for example 30s"),
             ("settle: {quiet_period: 10ms}", "settle.quiet_period"),
