@@ -137,6 +137,14 @@ impl Config {
     }
 
     fn parse(text: &str, path: &Path, surroundings: &Surroundings) -> Result<Self, Error> {
+        if text.trim().is_empty() {
+            let problem =
+                "is empty; name at least cluster, state_dir, sources and store".to_owned();
+            return Err(Error::Form {
+                path: path.to_owned(),
+                problem,
+            });
+        }
         let written: Written = serde_saphyr::from_str(text).map_err(|error| {
             let told = error.without_snippet().to_string();
             let told = told.trim_start_matches("error: ");
