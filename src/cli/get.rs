@@ -22,6 +22,7 @@ use super::{EXIT_CODES, Outcome, say};
 use crate::fetch::{self, Checked, Opened, Sink};
 use crate::model::{Artifact, ByteSize, CrashKey, IdPrefix, Manifest, Role};
 use crate::store::Store;
+use crate::sys;
 
 /// Fetch a crash's files, check them, and say how to open them.
 ///
@@ -82,7 +83,9 @@ impl Interrupts {
             SignalKind::terminate(),
             SignalKind::hangup(),
         ];
-        let heeded = kinds.into_iter().filter(|kind| !is_ignored(*kind));
+        let heeded = kinds
+            .into_iter()
+            .filter(|kind| !sys::is_ignored(kind.as_raw_value()));
         let signals: io::Result<_> = heeded.map(signal).collect();
         Ok(Self(signals.context("listening for signals")?))
     }
@@ -94,17 +97,6 @@ impl Interrupts {
         let each = self.0.iter_mut().map(|signal| Box::pin(signal.recv()));
         futures::future::select_all(each).await;
     }
-}
-
-/// Whether whoever started us wants a signal to have no effect, as `nohup` does for a download of hours.
-fn is_ignored(kind: SignalKind) -> bool {
-    let mut action = std::mem::MaybeUninit::<libc::sigaction>::zeroed();
-    // SAFETY: with no new action given, sigaction only fills in the present one, which has room for it and is plain data.
-    let action = unsafe {
-        libc::sigaction(kind.as_raw_value(), std::ptr::null(), action.as_mut_ptr());
-        action.assume_init()
-    };
-    action.sa_sigaction == libc::SIG_IGN
 }
 
 async fn get(args: Args) -> anyhow::Result<Outcome> {

@@ -12,8 +12,10 @@ use url::Url;
 use self::written::Written;
 use crate::decide::Limits;
 use crate::model::escaped;
+use crate::ship;
+use crate::source;
+use crate::spool;
 use crate::store::{StoreConfig, StoreUrl};
-use crate::{ship, source, spool};
 
 /// Most sources: each has a thread.
 const SOURCES_MAX: usize = 64;

@@ -27,7 +27,7 @@ const INTERVAL: Duration = Duration::from_secs(10);
 /// First wait for a writer that seemed to have closed: the event is sent before the kernel gives the write access back.
 const FIRST_LOOK_AGAIN: Duration = Duration::from_millis(20);
 
-/// After a scan that took `t`, the next one waits for `t` times this: whoever makes events by the thousand gets a tenth of a core.
+/// After a scan that looked for `t`, the next one waits for `t` times this: whoever makes events by the thousand gets a tenth of a core.
 const REST: u32 = 9;
 
 /// How soon a stop is seen while resting.
@@ -97,6 +97,7 @@ pub fn spawn(config: Config, taker: Arc<dyn Taker>, metrics: Metrics) -> io::Res
         status: sender,
         refused: None,
         writers: 0,
+        taking: Duration::ZERO,
     };
     let worker = Worker {
         looker,
@@ -137,6 +138,8 @@ struct Looker {
     refused: Option<String>,
     /// Files that this pass found open for writing.
     writers: usize,
+    /// Time that this pass spent on taking dumps.
+    taking: Duration,
 }
 
 impl Worker {
@@ -149,7 +152,9 @@ impl Worker {
             }
             let began = Instant::now();
             self.pass(why);
-            let rest = (began.elapsed() * REST).min(INTERVAL);
+            // Taking is work worth doing, and mostly waiting for the disk: the next crash of the same name must not be overwritten meanwhile.
+            let looking = began.elapsed().saturating_sub(self.looker.taking);
+            let rest = (looking * REST).min(INTERVAL);
             why = self.wait(rest, look_again);
             look_again = (look_again * 2).min(INTERVAL);
         }
@@ -226,6 +231,7 @@ impl Looker {
         self.settling.begin_pass();
         self.refused = None;
         self.writers = 0;
+        self.taking = Duration::ZERO;
     }
 
     fn end(&mut self, outcome: Result<bool, String>) {
@@ -404,7 +410,9 @@ impl Pass<'_> {
             marks,
             leased,
         };
+        let began = Instant::now();
         let taken = looker.taker.take(&found);
+        looker.taking += began.elapsed();
         self.after(taken, &stat, levels, name);
         Ok(())
     }

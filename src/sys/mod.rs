@@ -18,6 +18,7 @@ pub use extents::{Extents, data_bytes, read_leaving_cache_as_found};
 pub use lease::{Lease, ReadLease, read_lease};
 pub use lock::{Lock, LockError};
 pub use process::{
-    cgroup_memory_limit, ignore_lease_signal, is_scarce, private_files, raise_open_files,
+    cgroup_memory_limit, ignore_lease_signal, is_ignored, is_scarce, private_files,
+    raise_open_files,
 };
 pub use space::{Space, space};

@@ -18,6 +18,17 @@ pub fn ignore_lease_signal() -> io::Result<()> {
     }
 }
 
+/// Whether whoever started us wants a signal to have no effect, as `nohup` does for a download of hours.
+pub fn is_ignored(signal: i32) -> bool {
+    let mut action = std::mem::MaybeUninit::<libc::sigaction>::zeroed();
+    // SAFETY: with no new action given, sigaction only fills in the present one, which has room for it and is plain data.
+    let action = unsafe {
+        libc::sigaction(signal, std::ptr::null(), action.as_mut_ptr());
+        action.assume_init()
+    };
+    action.sa_sigaction == libc::SIG_IGN
+}
+
 /// Lets every file the process makes be its owner's only: dumps hold secrets.
 pub fn private_files() {
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
