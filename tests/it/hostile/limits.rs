@@ -19,8 +19,8 @@ fn beyond_max_use_dumps_stay_where_they_are_until_there_is_room() -> Result<()> 
     let at = |n: usize| node.crash().join(format!("core.{n}"));
     fs::write(at(0), &dumps[0])?;
     wait_until_gone(&at(0))?;
-    for n in 1..3 {
-        fs::write(at(n), &dumps[n])?;
+    for (n, dump) in dumps.iter().enumerate().skip(1) {
+        fs::write(at(n), dump)?;
     }
     wait_until_passed_over(&agent, "max_use", 2.0)?;
     ensure!(at(1).exists() && at(2).exists());

@@ -35,19 +35,10 @@ pub(super) enum Behind {
 }
 
 /// How an S3 store is reached.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Default)]
 pub(super) struct Way {
     pub(super) prefix: &'static str,
     pub(super) path_style: Option<bool>,
-}
-
-impl Default for Way {
-    fn default() -> Self {
-        Self {
-            prefix: "",
-            path_style: None,
-        }
-    }
 }
 
 /// The configuration that reaches a server.
