@@ -1,6 +1,6 @@
 //! Object storage: where crashes end up, and where people find them.
 //!
-//! Owns the [`Store`] trait, its implementations ([`open`] picks one by URL) and the meaning of their answers. Leaves to `ship` when
+//! Owns the [`Store`] trait, its implementations ([`open()`] picks one by URL) and the meaning of their answers. Leaves to `ship` when
 //! something is stored and to `fetch` how it is found. Keys are relative to the store's URL; an implementation puts the URL's own
 //! prefix before them and takes it off again.
 //!
