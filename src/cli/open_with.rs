@@ -255,6 +255,9 @@ mod tests {
                 ..Runtime::default()
             }),
             exception: None,
+            occasion: None,
+            format_version: None,
+            identifier_bytes: None,
             unread: Vec::new(),
         }
     }

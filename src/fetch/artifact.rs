@@ -581,6 +581,9 @@ mod tests {
             process: None,
             runtime: None,
             exception: None,
+            occasion: None,
+            format_version: None,
+            identifier_bytes: None,
             unread: Vec::new(),
         };
         let mut whole = Vec::new();

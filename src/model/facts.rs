@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::Format;
-use super::manifest::{Exception, Process, Runtime, SignalInfo};
+use super::manifest::{Exception, Occasion, Process, Runtime, SignalInfo};
 
 /// Whether a file holds all that its own headers promise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,6 +43,19 @@ pub struct Facts {
     /// The exception that ended it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exception: Option<Exception>,
+    /// What a runtime's own report was written for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub occasion: Option<Occasion>,
+    /// Version of the file's format, as the file says it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub format_version: Option<String>,
+    /// Size of an object id in a heap dump, in bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub identifier_bytes: Option<u32>,
+    /// A digest of what the kernel laid out at random for this process image: two cores that have the same show the same process,
+    /// two that differ do not, whatever their process ids. Never leaves the node.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image: Option<String>,
     /// The value of `HOSTNAME` in the process's first environment, if it is a DNS name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host_name: Option<String>,
@@ -65,6 +78,10 @@ impl Facts {
             process: None,
             runtime: None,
             exception: None,
+            occasion: None,
+            format_version: None,
+            identifier_bytes: None,
+            image: None,
             host_name: None,
             written: None,
             unread: Vec::new(),

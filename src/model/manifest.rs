@@ -261,6 +261,15 @@ pub struct Artifact {
     /// The exception in it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exception: Option<Exception>,
+    /// What a runtime's own report says it was written for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub occasion: Option<Occasion>,
+    /// Version of the file's format, as the file says it: `1.0.2` of an hprof, `4` of a nettrace or Node report.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub format_version: Option<String>,
+    /// Size of an object id in an hprof, in bytes: 4 or 8.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub identifier_bytes: Option<u32>,
     /// What could not be read from it, and why.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unread: Vec<String>,
@@ -286,7 +295,7 @@ pub struct Process {
     /// Thread that crashed, as the process itself saw it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub crashing_tid: Option<i32>,
-    /// Path of the executable.
+    /// Path of the executable; its bare name where the file tells no more.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exe: Option<String>,
     /// Name of the process as the kernel keeps it, at most 15 bytes.
@@ -301,7 +310,7 @@ pub struct Process {
     /// GNU build-id of the executable, lower hex.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub build_id: Option<String>,
-    /// Loaded libraries that have a build-id.
+    /// Loaded libraries that have a build-id or debug-id.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub modules: Vec<Module>,
 }
@@ -311,8 +320,12 @@ pub struct Process {
 pub struct Module {
     /// Its path.
     pub name: String,
-    /// Its GNU build-id, lower hex.
-    pub build_id: String,
+    /// Its GNU build-id, lower hex; of a file that is no ELF file, the code-id that its minidump gives.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub build_id: Option<String>,
+    /// The debug-id under which symbol servers know it (Breakpad's form); only minidumps have one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub debug_id: Option<String>,
 }
 
 /// The language runtime of a process.
@@ -341,6 +354,17 @@ pub struct Exception {
     /// Its frames, innermost first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub stack: Vec<String>,
+}
+
+/// What a runtime's own report was written for, in the runtime's words.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Occasion {
+    /// What happened: Node's `event`, the kind of a JVM's fatal error.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub event: Option<String>,
+    /// What made the runtime write: Node's `trigger`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trigger: Option<String>,
 }
 
 /// Something that is not stored.

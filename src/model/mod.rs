@@ -31,8 +31,8 @@ pub use key::{
 pub use layout::{InvalidLayout, Layout, Names, Placeholder};
 pub use manifest::{
     Agent, Artifact, Attribution, Confidence, Container, Encoding, Evidence, Exception, Host, Kind,
-    Manifest, Mark, Missing, Module, Pod, Process, Runtime, SCHEMA, SignalInfo, TimeSource,
-    Timings, Volume,
+    Manifest, Mark, Missing, Module, Occasion, Pod, Process, Runtime, SCHEMA, SignalInfo,
+    TimeSource, Timings, Volume,
 };
 pub use reason::{InvalidReason, Reason, signal_name};
 pub use units::{ByteSize, InvalidUnit, Span};

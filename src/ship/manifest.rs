@@ -96,6 +96,9 @@ fn artifact(entry: &Entry, choice: &Choice, sent: Sent) -> Artifact {
         process: facts.process.clone(),
         runtime: facts.runtime.clone(),
         exception: facts.exception.clone(),
+        occasion: facts.occasion.clone(),
+        format_version: facts.format_version.clone(),
+        identifier_bytes: facts.identifier_bytes,
         unread: facts.unread.clone(),
     }
 }

@@ -322,7 +322,12 @@ fn agrees_with_proc_and_readelf(crash: &Crash) {
     let mut found: Vec<_> = process
         .modules
         .into_iter()
-        .map(|module| (module.name, module.build_id))
+        .map(|module| {
+            (
+                module.name,
+                module.build_id.expect("a core's module has one"),
+            )
+        })
         .collect();
     found.sort();
     assert!(!found.is_empty());
@@ -590,7 +595,7 @@ fn createdump_of_dotnet_8_agrees_with_what_it_printed_and_with_readelf() {
                 let on_disk = build_id(Path::new(&module.name));
                 assert_eq!(
                     on_disk.as_ref(),
-                    Some(&module.build_id),
+                    module.build_id.as_ref(),
                     "{case}: {}",
                     module.name
                 );

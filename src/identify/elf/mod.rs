@@ -281,7 +281,11 @@ fn modules(
                 continue;
             }
         };
-        let module = Module { name, build_id };
+        let module = Module {
+            name,
+            build_id: Some(build_id),
+            debug_id: None,
+        };
         // A library may be loaded into several namespaces.
         if modules.contains(&module) {
             continue;

@@ -31,7 +31,8 @@ fn process(facts: &Facts) -> Process {
 fn module(name: &str, build_id: &str) -> Module {
     Module {
         name: name.to_owned(),
-        build_id: build_id.to_owned(),
+        build_id: Some(build_id.to_owned()),
+        debug_id: None,
     }
 }
 
