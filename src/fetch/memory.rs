@@ -9,8 +9,8 @@ use bytes::Bytes;
 
 use crate::model::ObjectKey;
 use crate::store::{
-    Error, Expected, ListQuery, ObjectInfo, Operation, Page, Part, Probe, Problem, PutMode, Result,
-    Store, Upload, Verified,
+    Error, Expected, ListQuery, ObjectInfo, Operation, Page, Part, PartInfo, Probe, Problem,
+    PutMode, Result, Store, Upload, Verified,
 };
 
 #[derive(Clone, Debug, Default)]
@@ -146,6 +146,14 @@ impl Store for MemoryStore {
     }
 
     async fn abort(&self, _: &Upload) -> Result<()> {
+        unreachable!("nothing in fetch writes")
+    }
+
+    async fn uploads(&self, _: &ObjectKey) -> Result<Vec<Upload>> {
+        unreachable!("nothing in fetch writes")
+    }
+
+    async fn parts(&self, _: &Upload) -> Result<Vec<PartInfo>> {
         unreachable!("nothing in fetch writes")
     }
 

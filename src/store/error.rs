@@ -16,6 +16,10 @@ pub enum Operation {
     Complete,
     /// Abort a multipart upload.
     Abort,
+    /// List the multipart uploads open at a key.
+    ListUploads,
+    /// List the parts of a multipart upload.
+    ListParts,
     /// Ask about an object.
     Head,
     /// Read an object.
@@ -28,12 +32,14 @@ pub enum Operation {
 
 impl Operation {
     /// Every operation, for metrics that show zero.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 11] = [
         Self::Put,
         Self::Begin,
         Self::PutPart,
         Self::Complete,
         Self::Abort,
+        Self::ListUploads,
+        Self::ListParts,
         Self::Head,
         Self::Get,
         Self::List,
@@ -48,6 +54,8 @@ impl Operation {
             Self::PutPart => "put_part",
             Self::Complete => "complete",
             Self::Abort => "abort",
+            Self::ListUploads => "list_uploads",
+            Self::ListParts => "list_parts",
             Self::Head => "head",
             Self::Get => "get",
             Self::List => "list",
@@ -60,6 +68,8 @@ impl Operation {
         match self {
             Self::Put | Self::Begin | Self::PutPart | Self::Complete => "s3:PutObject",
             Self::Abort => "s3:AbortMultipartUpload",
+            Self::ListUploads => "s3:ListBucketMultipartUploads",
+            Self::ListParts => "s3:ListMultipartUploadParts",
             Self::Head | Self::Get => "s3:GetObject",
             Self::List => "s3:ListBucket",
             Self::Delete => "s3:DeleteObject",

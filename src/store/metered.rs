@@ -10,8 +10,8 @@ use bytes::Bytes;
 use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, Opts, Registry};
 
 use super::{
-    Expected, ListQuery, Operation, Page, Part, Probe, Problem, PutMode, Result, Store, Upload,
-    Verified,
+    Expected, ListQuery, Operation, Page, Part, PartInfo, Probe, Problem, PutMode, Result, Store,
+    Upload, Verified,
 };
 use crate::model::ObjectKey;
 
@@ -161,6 +161,22 @@ impl Store for Metered {
         self.metrics
             .watch(Operation::Abort, self.inner.abort(upload))
             .await
+    }
+
+    async fn uploads(&self, key: &ObjectKey) -> Result<Vec<Upload>> {
+        self.metrics
+            .watch(Operation::ListUploads, self.inner.uploads(key))
+            .await
+    }
+
+    async fn parts(&self, upload: &Upload) -> Result<Vec<PartInfo>> {
+        self.metrics
+            .watch(Operation::ListParts, self.inner.parts(upload))
+            .await
+    }
+
+    fn is_same(&self, one: &Upload, other: &Upload) -> bool {
+        self.inner.is_same(one, other)
     }
 
     async fn verify(&self, key: &ObjectKey, expected: &Expected) -> Result<Verified> {

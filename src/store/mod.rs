@@ -12,6 +12,7 @@ mod error;
 mod file;
 mod metered;
 mod open;
+mod probe;
 mod s3;
 mod sums;
 
@@ -29,6 +30,7 @@ pub use credentials::Credentials;
 pub use error::{Error, Operation, Problem, Retry};
 pub use metered::{Metered, Metrics};
 pub use open::{InvalidStore, StoreConfig, StoreUrl, open, open_with};
+pub use probe::{Probe, ProbeStep};
 
 /// Result of a store's call.
 pub type Result<T> = std::result::Result<T, Error>;
@@ -53,6 +55,30 @@ pub struct Part {
     pub etag: String,
     /// MD5 of the part, lower hex: from these the ETag that most stores give the whole can be recomputed.
     pub md5: String,
+}
+
+/// A part as the store lists it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PartInfo {
+    /// Number of the part, from 1.
+    pub number: u32,
+    /// Bytes in it.
+    pub bytes: u64,
+    /// The store's name for its content, as its listing writes it.
+    pub etag: String,
+}
+
+impl PartInfo {
+    /// Whether `part` is the receipt for it: the same number, length and content as the store names it.
+    pub fn is(&self, part: &Part) -> bool {
+        (self.number, self.bytes) == (part.number, part.bytes)
+            && bare(&self.etag) == bare(&part.etag)
+    }
+}
+
+/// An ETag without its quotes, which not every answer has.
+fn bare(etag: &str) -> &str {
+    etag.trim_matches('"')
 }
 
 /// What a stored object must turn out to be.
@@ -119,11 +145,14 @@ pub struct ListQuery {
     pub next: Option<String>,
 }
 
-/// What stands in the store while a probe runs, and after it where deleting is not allowed.
-const PROBE_BODY: &[u8] = b"salvage tries here what it may do; this object means nothing\n";
-
 /// Most entries of a page.
 const PAGE: usize = 1_000;
+
+/// Most parts of an upload: S3's own limit, and everywhere the same, so that what works here works there.
+const PARTS_MAX: u32 = 10_000;
+
+/// Most uploads that one call tells of. Whoever gives those up and asks again sees the rest.
+const UPLOADS_MAX: usize = 1_000;
 
 /// One page of a listing, at most 1,000 entries, in byte order of the keys.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -136,38 +165,6 @@ pub struct Page {
     pub foreign: usize,
     /// Where the listing goes on, if it does.
     pub next: Option<String>,
-}
-
-/// What a start-up probe found: every step that was tried, in order, with its outcome.
-#[derive(Debug, Default)]
-pub struct Probe {
-    /// The steps.
-    pub steps: Vec<ProbeStep>,
-    /// Whether the store refuses to overwrite when asked to.
-    pub honours_create: bool,
-    /// Whether the store keeps and returns CRC-64/NVME checksums of whole objects.
-    pub full_checksums: bool,
-}
-
-/// One step of a probe.
-#[derive(Debug)]
-pub struct ProbeStep {
-    /// What was tried.
-    pub operation: Operation,
-    /// Whether shipping needs it; what people or verification only profit from is not needed.
-    pub needed: bool,
-    /// What came of it.
-    pub outcome: Result<()>,
-}
-
-impl Probe {
-    /// The first needed step that failed: why nothing can be shipped.
-    pub fn failure(&self) -> Option<&Error> {
-        self.steps
-            .iter()
-            .filter(|step| step.needed)
-            .find_map(|step| step.outcome.as_ref().err())
-    }
 }
 
 /// Parts must be numbered from 1 without a gap, all but the last of the upload's size, and add up to what is expected. Some stores would take
@@ -236,6 +233,21 @@ pub trait Store: fmt::Debug + Send + Sync {
 
     /// Gives up an upload and everything sent for it. An upload that does not exist is no error.
     async fn abort(&self, upload: &Upload) -> Result<()>;
+
+    /// The uploads that are open at exactly `key`, whoever began them, at most 1,000. They can be listed by [`Store::parts`] and given up
+    /// by [`Store::abort`], no more: not every store says how its parts are cut (`part_bytes` is 0 then) or that it carries checksums, so
+    /// an upload of one's own is gone on with as it was begun, and found among these by [`Store::is_same`]. [`Problem::Denied`] and
+    /// [`Problem::Refused`] mean that this store does not tell; shipping does not need it.
+    async fn uploads(&self, key: &ObjectKey) -> Result<Vec<Upload>>;
+
+    /// The parts that the store holds of an upload, in order of their numbers. [`Problem::NoSuchUpload`] if it does not know the upload (any
+    /// more), [`Problem::Denied`] and [`Problem::Refused`] as for [`Store::uploads`].
+    async fn parts(&self, upload: &Upload) -> Result<Vec<PartInfo>>;
+
+    /// Whether both are one upload of this store, one as it was begun and the other as it is listed.
+    fn is_same(&self, one: &Upload, other: &Upload) -> bool {
+        one.key == other.key && one.token == other.token
+    }
 
     /// Looks whether `key` holds what was sent. Errors: [`Problem::NotFound`] if nothing is there, [`Problem::Mismatch`] if it is
     /// something else.

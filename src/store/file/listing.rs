@@ -9,7 +9,8 @@ use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
-use super::{STAGING, absent};
+use super::staging::STAGING;
+use super::trouble::absent;
 use crate::model::ObjectKey;
 use crate::store::{ListQuery, ObjectInfo, PAGE, Page};
 use crate::sys::{Dir, FileKind};

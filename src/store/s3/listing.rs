@@ -65,7 +65,7 @@ fn is_folder(name: &str) -> bool {
 }
 
 /// Undoes percent-encoding; none if it is wrong or no UTF-8.
-fn decode(text: &str) -> Option<Cow<'_, str>> {
+pub(super) fn decode(text: &str) -> Option<Cow<'_, str>> {
     if !text.contains(['%', '+']) {
         return Some(Cow::Borrowed(text));
     }

@@ -1,18 +1,20 @@
 //! Tries everything once, at a key where nobody looks for crashes, and notes what the store does.
 //!
-//! Thirteen small requests at start. The steps stop where going on says nothing new: when the first put failed for another reason than
+//! Some sixteen small requests at start. The steps stop where going on says nothing new: when the first put failed for another reason than
 //! a permission, or when the store answered success and kept something else.
 
 use bytes::Bytes;
 
+use super::S3Store;
+use super::call::Stored;
 use super::known::Known;
-use super::verify::{bare, etag_of, judge, read_crc};
-use super::{S3Store, Stored};
+use super::verify::{etag_of, judge, read_crc};
 use crate::model::ObjectKey;
+use crate::store::probe::{PROBE_BODY, find_part, find_upload};
 use crate::store::sums::Sums;
 use crate::store::{
-    Error, Expected, ListQuery, Md5s, Operation, PROBE_BODY, Part, Probe, ProbeStep, Problem,
-    Result, Store, Upload,
+    Error, Expected, ListQuery, Md5s, Operation, Part, Probe, ProbeStep, Problem, Result, Store,
+    Upload, bare,
 };
 
 /// Probes and lets `store` know what came of it.
@@ -169,20 +171,30 @@ impl Run<'_> {
         };
         self.step(Operation::Begin, true, Ok(()));
         self.step(Operation::PutPart, true, Ok(()));
-        if self.known.create_by_put {
-            let parts = std::slice::from_ref(&part);
-            let expected = self.expected_of(&part);
-            let completed = self
-                .store
-                .complete_as(&upload, parts, &expected, true)
-                .await;
-            self.known.create_by_upload =
-                completed.is_err_and(|error| *error.problem() == Problem::AlreadyExists);
-        }
-        let aborted = self.store.abort(&upload).await;
+        let found = find_part(self.store, &upload, &part).await;
+        self.step(Operation::ListParts, false, found);
+        let found = find_upload(self.store, &upload).await;
+        self.step(Operation::ListUploads, false, found);
+        let conditional = self.complete(&upload, &part, true).await;
+        self.known.create_by_upload = matches!(
+            conditional.as_ref().map_err(Error::problem),
+            Err(Problem::AlreadyExists)
+        );
+        let open = match &conditional {
+            // Nothing kept it from replacing what was there; for the abort something must be open.
+            Ok(_) => self.first_part(with_crc).await.map(|(upload, _)| upload),
+            Err(_) => Ok(upload),
+        };
+        let aborted = match open {
+            Ok(open) => self.store.abort(&open).await,
+            Err((_, error)) => Err(error),
+        };
         self.step(Operation::Abort, true, aborted);
 
-        let mut completed = self.whole_upload(with_crc).await;
+        let mut completed = match conditional {
+            Ok(stored) => self.look_at_upload(&stored, &part, with_crc).await,
+            Err(_) => self.whole_upload(with_crc).await,
+        };
         if with_crc && completed.as_ref().is_err_and(refused) {
             completed = self.whole_upload(false).await;
         }
@@ -207,28 +219,33 @@ impl Run<'_> {
         }
     }
 
-    /// Completes an upload and notes what its checksums turned out to be.
+    async fn complete(&self, upload: &Upload, part: &Part, create: bool) -> Result<Stored> {
+        let expected = self.expected_of(part);
+        self.store
+            .complete_as(upload, std::slice::from_ref(part), &expected, create)
+            .await
+    }
+
     async fn whole_upload(&mut self, with_crc: bool) -> Result<()> {
         let (upload, part) = self
             .first_part(with_crc)
             .await
             .map_err(|(_, error)| error)?;
-        let expected = self.expected_of(&part);
-        let parts = [part];
-        let stored = match self
-            .store
-            .complete_as(&upload, &parts, &expected, false)
-            .await
-        {
-            Ok(stored) => stored,
+        match self.complete(&upload, &part, false).await {
+            Ok(stored) => self.look_at_upload(&stored, &part, with_crc).await,
             Err(error) => {
                 self.give_up(&upload).await;
-                return Err(error);
+                Err(error)
             }
-        };
+        }
+    }
+
+    /// Notes what the checksums of a completed upload turned out to be.
+    async fn look_at_upload(&mut self, stored: &Stored, part: &Part, with_crc: bool) -> Result<()> {
+        let expected = self.expected_of(part);
         let ours = etag_of(&expected.md5s);
         self.known.md5_part_etags = ours.is_some_and(|etag| bare(&stored.etag) == etag);
-        let mut crc = stored.crc64nvme;
+        let mut crc = stored.crc64nvme.clone();
         if self.known.may_look {
             let head = self.store.head(self.key).await?;
             judge(&expected, &head, self.known)

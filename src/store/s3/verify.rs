@@ -10,7 +10,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use super::known::Known;
 use crate::model::Escaped;
 use crate::store::sums::etag_of_parts;
-use crate::store::{Expected, Md5s, Problem, Verified};
+use crate::store::{Expected, Md5s, Problem, Verified, bare};
 
 /// What HEAD says of an object.
 #[derive(Clone, Debug, Default)]
@@ -66,11 +66,6 @@ pub(super) fn etag_of(md5s: &Md5s) -> Option<String> {
         Md5s::Whole(md5) => Some(md5.clone()),
         Md5s::Parts(parts) => etag_of_parts(parts),
     }
-}
-
-/// An ETag without its quotes.
-pub(super) fn bare(etag: &str) -> &str {
-    etag.trim_matches('"')
 }
 
 /// A CRC-64/NVME as S3 writes it.

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use salvage::model::ObjectKey;
 use salvage::store::{
-    Credentials, Error, Expected, ListQuery, Md5s, ObjectInfo, Page, Part, Store, StoreConfig,
-    Upload, Verified, open, open_with,
+    Credentials, Error, Expected, ListQuery, Md5s, ObjectInfo, Page, Part, Problem, PutMode, Retry,
+    Store, StoreConfig, Upload, Verified, open, open_with,
 };
 use tempfile::TempDir;
 
@@ -24,6 +24,8 @@ pub(super) struct Bench {
     pub(super) creates: bool,
     /// How far verifying can look.
     pub(super) verifies: Verified,
+    /// What becomes of completions.
+    pub(super) completions: Completions,
     /// What stands before its keys, ending in `/`, or nothing.
     prefix: &'static str,
 }
@@ -32,6 +34,17 @@ pub(super) struct Bench {
 pub(super) enum Behind {
     Directory(TempDir),
     Server(S3Server),
+}
+
+/// What a store does when an upload is to be completed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Completions {
+    /// It does and says so.
+    Answered,
+    /// It does, and its answer is lost.
+    AnswerLost,
+    /// The first upload at a key is forgotten by then.
+    Forgotten,
 }
 
 /// How an S3 store is reached.
@@ -75,6 +88,7 @@ pub(super) async fn files() -> Bench {
         behind: Behind::Directory(directory),
         creates: true,
         verifies: Verified::Content,
+        completions: Completions::Answered,
         prefix: "",
     }
 }
@@ -82,12 +96,10 @@ pub(super) async fn files() -> Bench {
 /// S3 as it is before a probe.
 pub(super) async fn s3() -> Bench {
     let server = S3Server::start();
+    let store = open_server(&server, Way::default()).await;
     Bench {
-        store: open_server(&server, Way::default()).await,
-        behind: Behind::Server(server),
         creates: false,
-        verifies: Verified::Content,
-        prefix: "",
+        ..Bench::of(server, store)
     }
 }
 
@@ -99,50 +111,103 @@ pub(super) async fn s3_probed() -> Bench {
         path_style: Some(true),
     };
     let store = open_server(&server, way).await;
-    let probe = store.probe(&key("artifacts/cluster=c/probe=n")).await;
-    assert!(probe.failure().is_none(), "{:?}", probe.failure());
+    probe(&*store).await;
     Bench {
-        store,
-        behind: Behind::Server(server),
-        creates: true,
-        verifies: Verified::Content,
         prefix: "team=a/prod-1/",
+        ..Bench::of(server, store)
     }
 }
 
-/// A store with MD5 ETags and nothing else to compare, after a probe.
-pub(super) async fn s3_with_md5_only() -> Bench {
-    let server = S3Server::start();
-    server.no_if_none_match().no_checksums().equal_parts();
-    let store = open_server(&server, Way::default()).await;
-    let probe = store.probe(&key("artifacts/cluster=c/probe=n")).await;
-    assert!(probe.failure().is_none(), "{:?}", probe.failure());
+/// A store that completes only parts of one size.
+pub(super) async fn s3_equal_parts() -> Bench {
+    probed(|server| server.equal_parts()).await
+}
+
+/// A store that overwrites although told not to.
+pub(super) async fn s3_no_if_none_match() -> Bench {
     Bench {
-        store,
-        behind: Behind::Server(server),
         creates: false,
-        verifies: Verified::Content,
-        prefix: "",
+        ..probed(|server| server.no_if_none_match()).await
+    }
+}
+
+/// A store that keeps no checksums; its ETags are MD5s.
+pub(super) async fn s3_no_checksums() -> Bench {
+    probed(|server| server.no_checksums()).await
+}
+
+/// A store whose answers to completions never arrive.
+pub(super) async fn s3_completion_answer_lost() -> Bench {
+    let bench = probed(|server| server).await;
+    bench.server().completion_answers_lost();
+    Bench {
+        completions: Completions::AnswerLost,
+        ..bench
+    }
+}
+
+/// A store that forgets uploads, once for each key.
+pub(super) async fn s3_upload_forgotten() -> Bench {
+    let bench = probed(|server| server).await;
+    bench.server().first_uploads_forgotten();
+    Bench {
+        completions: Completions::Forgotten,
+        ..bench
+    }
+}
+
+/// A store that has least of all: MD5 ETags to compare.
+pub(super) async fn s3_with_md5_only() -> Bench {
+    let bench = probed(|server| server.no_if_none_match().no_checksums().equal_parts()).await;
+    Bench {
+        creates: false,
+        ..bench
     }
 }
 
 /// A store that gives nothing to compare but the length, after a probe that it refused as much of as it could.
 pub(super) async fn s3_with_length_only() -> Bench {
-    let server = S3Server::start();
-    server.refuse_if_none_match().refuse_checksums().odd_etags();
-    let store = open_server(&server, Way::default()).await;
-    let probe = store.probe(&key("artifacts/cluster=c/probe=n")).await;
-    assert!(probe.failure().is_none(), "{:?}", probe.failure());
+    let bench = probed(|server| server.refuse_if_none_match().refuse_checksums().odd_etags()).await;
     Bench {
-        store,
-        behind: Behind::Server(server),
         creates: false,
         verifies: Verified::Length,
-        prefix: "",
+        ..bench
     }
 }
 
+/// A server that behaves in some way, after a probe.
+async fn probed(behave: impl FnOnce(&S3Server) -> &S3Server) -> Bench {
+    let server = S3Server::start();
+    behave(&server);
+    let store = open_server(&server, Way::default()).await;
+    probe(&*store).await;
+    Bench::of(server, store)
+}
+
+async fn probe(store: &dyn Store) {
+    let probe = store.probe(&key("artifacts/cluster=c/probe=n")).await;
+    assert!(probe.failure().is_none(), "{:?}", probe.failure());
+}
+
 impl Bench {
+    fn of(server: S3Server, store: Arc<dyn Store>) -> Self {
+        Self {
+            store,
+            behind: Behind::Server(server),
+            creates: true,
+            verifies: Verified::Content,
+            completions: Completions::Answered,
+            prefix: "",
+        }
+    }
+
+    fn server(&self) -> &S3Server {
+        match &self.behind {
+            Behind::Server(server) => server,
+            Behind::Directory(_) => panic!("a directory has no server"),
+        }
+    }
+
     /// Puts something into the store behind its back.
     pub(super) fn plant(&self, name: &str, content: &[u8]) {
         match &self.behind {
@@ -192,6 +257,58 @@ impl Bench {
         let upload = self.store.begin(key, PART as u64).await.expect("begins");
         let parts = send_parts(&*self.store, &upload, content).await;
         (upload, parts)
+    }
+
+    /// Asks for an upload to be completed; for one that the store forgot, begun and sent once more, asks again. Gives the upload that it
+    /// came to and the answer.
+    pub(super) async fn try_complete(
+        &self,
+        upload: Upload,
+        content: &Bytes,
+        mode: PutMode,
+        parts: &[Part],
+    ) -> (Upload, Result<(), Error>) {
+        let whole = expected(content, parts);
+        let done = self.store.complete(&upload, parts, &whole, mode).await;
+        if self.completions != Completions::Forgotten {
+            return (upload, done);
+        }
+        assert!(self.server().forgot(upload.key.as_str()));
+        match done {
+            Err(error) if *error.problem() == Problem::NoSuchUpload => {
+                let (again, parts) = self.send(&upload.key, content).await;
+                let done = self.store.complete(&again, &parts, &whole, mode).await;
+                (again, done)
+            }
+            other => (upload, other),
+        }
+    }
+
+    /// Completes an upload as its sender does: where the answer was lost, it looks. Gives the upload that became the object and what that
+    /// must be.
+    pub(super) async fn complete(
+        &self,
+        upload: Upload,
+        content: &Bytes,
+        parts: &[Part],
+    ) -> (Upload, Expected) {
+        let (upload, done) = self
+            .try_complete(upload, content, PutMode::Overwrite, parts)
+            .await;
+        let whole = expected(content, parts);
+        if self.completions == Completions::AnswerLost {
+            let error = done.expect_err("lost");
+            let unclear = matches!(
+                error.problem(),
+                Problem::NoSuchUpload | Problem::Unreachable(_)
+            );
+            assert!(unclear && error.retry() == Retry::Transient, "{error}");
+        } else {
+            done.expect("completed");
+        }
+        let verified = self.store.verify(&upload.key, &whole).await;
+        assert_eq!(verified.expect("there"), self.verifies);
+        (upload, whole)
     }
 }
 

@@ -121,6 +121,18 @@ async fn a_missing_permission_is_named_by_the_probe() {
             "s3:AbortMultipartUpload",
             true,
         ),
+        (
+            S3Op::ListParts,
+            Operation::ListParts,
+            "s3:ListMultipartUploadParts",
+            false,
+        ),
+        (
+            S3Op::ListUploads,
+            Operation::ListUploads,
+            "s3:ListBucketMultipartUploads",
+            false,
+        ),
         (S3Op::Head, Operation::Head, "s3:GetObject", false),
         (S3Op::Get, Operation::Get, "s3:GetObject", false),
         (S3Op::List, Operation::List, "s3:ListBucket", false),

@@ -4,3 +4,4 @@ mod bench;
 mod credentials;
 mod faults;
 mod suite;
+mod unfinished;

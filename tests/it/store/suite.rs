@@ -2,15 +2,20 @@
 
 use bytes::Bytes;
 use salvage::model::ObjectKey;
-use salvage::store::{Expected, ListQuery, Problem, PutMode, Verified};
+use salvage::store::{Expected, ListQuery, Operation, Problem, PutMode, Retry, Upload, Verified};
 
-use super::bench::{self, Behind, Bench, PART, expected, key, noise};
+use super::bench::{self, Behind, Bench, Completions, PART, expected, key, noise, send_parts};
 
 macro_rules! every_store {
     ($($behaviour:ident)*) => {
         every_store!(files [$($behaviour)*]);
         every_store!(s3 [$($behaviour)*]);
         every_store!(s3_probed [$($behaviour)*]);
+        every_store!(s3_equal_parts [$($behaviour)*]);
+        every_store!(s3_no_if_none_match [$($behaviour)*]);
+        every_store!(s3_no_checksums [$($behaviour)*]);
+        every_store!(s3_completion_answer_lost [$($behaviour)*]);
+        every_store!(s3_upload_forgotten [$($behaviour)*]);
         every_store!(s3_with_md5_only [$($behaviour)*]);
         every_store!(s3_with_length_only [$($behaviour)*]);
     };
@@ -37,6 +42,8 @@ every_store! {
     an_aborted_upload_leaves_nothing
     completing_again_changes_nothing
     parts_that_do_not_add_up_are_refused
+    open_uploads_are_told_by_their_key
+    what_has_arrived_of_an_upload_is_told
     verifying_sees_what_differs
     deleting_what_is_not_there_is_no_error
     a_listing_is_in_order_and_folds_folders
@@ -123,17 +130,18 @@ async fn what_exists_is_replaced_or_kept_as_asked(bench: Bench) {
 
     let part = noise(300, 3);
     let (upload, parts) = bench.send(&object, &part).await;
-    let expected = expected(&part, &parts);
-    let completed = bench
-        .store
-        .complete(&upload, &parts, &expected, PutMode::Create)
+    let (upload, completed) = bench
+        .try_complete(upload, &part, PutMode::Create, &parts)
         .await;
+    let kept = bench.store.get(&object, 0..1_000).await.expect("read");
     if bench.creates {
         let completed = completed.expect_err("kept");
         assert_eq!(*completed.problem(), Problem::AlreadyExists, "{completed}");
+        assert_eq!(kept, second);
         bench.store.abort(&upload).await.expect("aborted");
     } else {
         completed.expect("replaced");
+        assert_eq!(kept, part);
     }
     assert!(bench.holds_no_uploads());
 }
@@ -150,14 +158,7 @@ async fn parts_become_one_object(bench: Bench) {
         .await
         .expect("sent again");
     assert_eq!((parts[1].number, parts[1].bytes), (2, PART as u64));
-    let expected = expected(&content, &parts);
-    bench
-        .store
-        .complete(&upload, &parts, &expected, PutMode::Create)
-        .await
-        .expect("completed");
-    let verified = bench.store.verify(&object, &expected).await;
-    assert_eq!(verified.expect("there"), bench.verifies);
+    bench.complete(upload, &content, &parts).await;
     let read = bench.store.get(&object, 0..u64::MAX).await.expect("read");
     assert!(read == content);
     assert_eq!(bench.keys().await, [object.to_string()]);
@@ -169,14 +170,7 @@ async fn an_upload_of_one_part_is_an_object(bench: Bench) {
         let content = noise(length, length as u64);
         let object = key("artifacts/one");
         let (upload, parts) = bench.send(&object, &content).await;
-        let expected = expected(&content, &parts);
-        bench
-            .store
-            .complete(&upload, &parts, &expected, PutMode::Overwrite)
-            .await
-            .expect("completed");
-        let verified = bench.store.verify(&object, &expected).await;
-        assert_eq!(verified.expect("there"), bench.verifies);
+        bench.complete(upload, &content, &parts).await;
     }
 }
 
@@ -226,14 +220,12 @@ async fn completing_again_changes_nothing(bench: Bench) {
     let content = noise(PART + 1, 1);
     let object = key("artifacts/twice");
     let (upload, parts) = bench.send(&object, &content).await;
-    let expected = expected(&content, &parts);
-    let complete = || {
-        bench
-            .store
-            .complete(&upload, &parts, &expected, PutMode::Overwrite)
-    };
-    complete().await.expect("completed");
-    let again = complete().await.expect_err("no longer known");
+    let (upload, expected) = bench.complete(upload, &content, &parts).await;
+    let again = bench
+        .store
+        .complete(&upload, &parts, &expected, PutMode::Overwrite)
+        .await
+        .expect_err("no longer known");
     assert_eq!(*again.problem(), Problem::NoSuchUpload, "{again}");
     let verified = bench.store.verify(&object, &expected).await;
     assert_eq!(verified.expect("there"), bench.verifies);
@@ -275,11 +267,88 @@ async fn parts_that_do_not_add_up_are_refused(bench: Bench) {
     let none = bench.store.begin(&object, 0).await.expect_err("refused");
     assert!(matches!(none.problem(), Problem::Refused(_)), "{none}");
     assert!(bench.keys().await.is_empty());
-    bench
-        .store
-        .complete(&upload, &parts, &right, PutMode::Create)
-        .await
-        .expect("what adds up is still taken");
+    // What adds up is still taken.
+    bench.complete(upload, &content, &parts).await;
+}
+
+async fn open_uploads_are_told_by_their_key(bench: Bench) {
+    let object = key("artifacts/x");
+    let store = &bench.store;
+    assert!(store.uploads(&object).await.expect("none").is_empty());
+    let begin = async |name: &str| store.begin(&key(name), PART as u64).await.expect("begun");
+    let (given_up, kept) = (begin("artifacts/x").await, begin("artifacts/x").await);
+    for other in [
+        "artifacts/x-1",
+        "artifacts/x.more",
+        "artifacts/x/y",
+        "artifacts/w",
+    ] {
+        begin(other).await;
+    }
+    let has = |open: &[Upload], one| open.iter().filter(|open| store.is_same(open, one)).count();
+    let open = store.uploads(&object).await.expect("told");
+    assert_eq!(open.len(), 2, "{open:?}");
+    assert_eq!(
+        (has(&open, &given_up), has(&open, &kept)),
+        (1, 1),
+        "{open:?}"
+    );
+    assert!(open.iter().all(|open| open.key == object));
+    assert!(!store.is_same(&given_up, &kept));
+
+    // What is listed can be given up without knowing who began it.
+    for open in open.iter().filter(|open| !store.is_same(open, &kept)) {
+        store.abort(open).await.expect("aborted");
+    }
+    let open = store.uploads(&object).await.expect("told");
+    assert_eq!((open.len(), has(&open, &kept)), (1, 1), "{open:?}");
+
+    let content = noise(100, 1);
+    let parts = send_parts(&**store, &kept, &content).await;
+    let (completed, _) = bench.complete(kept, &content, &parts).await;
+    let open = store.uploads(&object).await.expect("told");
+    assert!(open.is_empty(), "{open:?}");
+    for gone in [given_up, completed] {
+        let parts = store.parts(&gone).await.expect_err("gone");
+        assert_eq!(*parts.problem(), Problem::NoSuchUpload, "{parts}");
+    }
+}
+
+async fn what_has_arrived_of_an_upload_is_told(bench: Bench) {
+    let content = noise(2 * PART + 1_000, 1);
+    let object = key("artifacts/x");
+    let store = &bench.store;
+    let upload = store.begin(&object, PART as u64).await.expect("begun");
+    assert!(store.parts(&upload).await.expect("none").is_empty());
+    let send = async |number: u32, body: Bytes| {
+        let sent = store.put_part(&upload, number, body).await;
+        sent.expect("sent")
+    };
+    let last = send(3, content.slice(2 * PART..)).await;
+    let wrong = send(1, noise(PART - 1, 2)).await;
+    let listed = store.parts(&upload).await.expect("told");
+    assert_eq!(listed.len(), 2, "{listed:?}");
+    assert!(listed[0].is(&wrong) && listed[1].is(&last), "{listed:?}");
+
+    // Sent again, it is another part under the same number.
+    let first = send(1, content.slice(..PART)).await;
+    let open = store.uploads(&object).await.expect("told");
+    let listed = store.parts(&open[0]).await.expect("told");
+    assert_eq!(listed.len(), 2, "{listed:?}");
+    assert!(listed[0].is(&first) && listed[1].is(&last), "{listed:?}");
+    assert!(!listed[0].is(&wrong) && !listed[1].is(&first));
+
+    // The receipts of what has arrived and the part that is missing make the object.
+    let parts = [first, send(2, content.slice(PART..2 * PART)).await, last];
+    let (completed, _) = bench.complete(upload, &content, &parts).await;
+    let foreign = Upload {
+        token: "no token of this store".to_owned(),
+        ..completed.clone()
+    };
+    for gone in [completed, foreign] {
+        let parts = store.parts(&gone).await.expect_err("gone");
+        assert_eq!(*parts.problem(), Problem::NoSuchUpload, "{parts}");
+    }
 }
 
 async fn verifying_sees_what_differs(bench: Bench) {
@@ -443,9 +512,13 @@ async fn long_keys_are_keys(bench: Bench) {
 
 async fn a_probe_finds_nothing_wrong_and_leaves_nothing(bench: Bench) {
     let probe = bench.store.probe(&key("artifacts/cluster=c/probe=n")).await;
-    assert!(probe.failure().is_none(), "{:?}", probe.failure());
     for step in &probe.steps {
-        assert!(step.outcome.is_ok(), "{step:?}");
+        let lost =
+            step.operation == Operation::Complete && bench.completions == Completions::AnswerLost;
+        match &step.outcome {
+            Ok(()) => assert!(!lost, "{step:?}"),
+            Err(error) => assert!(lost && error.retry() == Retry::Transient, "{step:?}"),
+        }
     }
     assert!(bench.keys().await.is_empty());
     assert!(bench.holds_no_uploads());
@@ -453,7 +526,9 @@ async fn a_probe_finds_nothing_wrong_and_leaves_nothing(bench: Bench) {
     assert!(probe.honours_create || !bench.creates);
     assert_eq!(
         probe.full_checksums,
-        bench.verifies == Verified::Content && !is_md5_only(&bench).await
+        bench.verifies == Verified::Content
+            && bench.completions != Completions::AnswerLost
+            && !is_md5_only(&bench).await
     );
 }
 

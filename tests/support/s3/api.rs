@@ -1,6 +1,5 @@
 //! The operations.
 
-use std::ops::Bound;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -13,12 +12,11 @@ use s3s::{Body, S3, S3Error, S3ErrorCode, S3Request, S3Response, S3Result, s3_er
 
 use super::faults::{Checksums, Conditions, Faults};
 use super::kept::{Arriving, Content, Object as Stored, Upload};
-use super::{BUCKET, REGION, State, lock};
+use super::listing::length_of;
+use super::{BUCKET, REGION, State, listing, lock};
 
 /// S3's smallest part but for the last.
 const PART_MIN: u64 = 5 << 20;
-/// S3's largest page.
-const PAGE: usize = 1_000;
 
 pub(super) struct Api(pub(super) Arc<State>);
 
@@ -120,10 +118,6 @@ fn stored_etag(faults: &Faults, md5: &str) -> String {
         true => md5.chars().rev().collect(),
         false => md5.to_owned(),
     }
-}
-
-fn length_of(content: &Content) -> i64 {
-    i64::try_from(content.length()).expect("fits")
 }
 
 fn lean() -> S3Error {
@@ -239,73 +233,10 @@ impl S3 for Api {
         &self,
         req: S3Request<ListObjectsV2Input>,
     ) -> S3Result<S3Response<ListObjectsV2Output>> {
-        let input = req.input;
-        is_here(&input.bucket, req.region.as_ref())?;
-        let prefix = input.prefix.clone().unwrap_or_default();
-        let encoded = input.encoding_type.is_some();
-        let show = |name: &str| match encoded {
-            true => encode(name),
-            false => name.to_owned(),
-        };
-        let asked = usize::try_from(input.max_keys.unwrap_or(1_000)).unwrap_or(0);
-        let limit = asked.min(PAGE);
-        // The token is the last name given out, key or prefix; its meaning is nobody's business.
-        let token = input.continuation_token.as_deref();
-        let after = token
-            .map(|token| token.strip_prefix("after:").unwrap_or(token).to_owned())
-            .or(input.start_after.clone())
-            .unwrap_or_default();
-        let mut contents = Vec::new();
-        let mut folders: Vec<String> = Vec::new();
-        let mut last = None;
-        let mut truncated = false;
-        let kept = lock(&self.0.kept);
-        let from = (Bound::Included(prefix.clone()), Bound::Unbounded);
-        for (key, object) in kept.objects.range::<String, _>(from) {
-            let Some(rest) = key.strip_prefix(&prefix) else {
-                break;
-            };
-            let folder = input
-                .delimiter
-                .as_ref()
-                .and_then(|delimiter| Some(rest.find(delimiter.as_str())? + delimiter.len()))
-                .map(|end| format!("{prefix}{}", &rest[..end]));
-            let name = folder.as_ref().unwrap_or(key);
-            if *name <= after || folders.last() == Some(name) {
-                continue;
-            }
-            if contents.len() + folders.len() == limit {
-                truncated = true;
-                break;
-            }
-            last = Some(name.clone());
-            match folder {
-                Some(folder) => folders.push(folder),
-                None => contents.push(Object {
-                    key: Some(show(key)),
-                    size: Some(length_of(&object.content)),
-                    e_tag: Some(ETag::Strong(object.etag.clone())),
-                    last_modified: Some(SystemTime::now().into()),
-                    ..Default::default()
-                }),
-            }
-        }
-        let shown = |prefix: &String| CommonPrefix {
-            prefix: Some(show(prefix)),
-        };
-        Ok(S3Response::new(ListObjectsV2Output {
-            name: Some(BUCKET.to_owned()),
-            prefix: Some(show(&prefix)),
-            key_count: i32::try_from(contents.len() + folders.len()).ok(),
-            max_keys: i32::try_from(limit).ok(),
-            common_prefixes: Some(folders.iter().map(shown).collect()),
-            contents: Some(contents),
-            delimiter: input.delimiter,
-            encoding_type: input.encoding_type,
-            is_truncated: Some(truncated),
-            next_continuation_token: last.filter(|_| truncated).map(|n| format!("after:{n}")),
-            ..Default::default()
-        }))
+        is_here(&req.input.bucket, req.region.as_ref())?;
+        let page = self.faults().page;
+        let listed = listing::objects(&lock(&self.0.kept), req.input, page);
+        Ok(S3Response::new(listed))
     }
 
     async fn create_multipart_upload(
@@ -317,14 +248,7 @@ impl S3 for Api {
         if input.checksum_algorithm.is_some() && self.faults().checksums == Checksums::Refused {
             return Err(s3_error!(NotImplemented, "no checksums here"));
         }
-        let mut kept = lock(&self.0.kept);
-        kept.uploads_begun += 1;
-        let id = format!("upload-{:08}", kept.uploads_begun);
-        let upload = Upload {
-            key: input.key.clone(),
-            parts: Default::default(),
-        };
-        kept.uploads.insert(id.clone(), upload);
+        let id = lock(&self.0.kept).begin(&input.key);
         Ok(S3Response::new(CreateMultipartUploadOutput {
             bucket: Some(input.bucket),
             key: Some(input.key),
@@ -366,6 +290,9 @@ impl S3 for Api {
         is_here(&input.bucket, req.region.as_ref())?;
         let faults = self.faults();
         let mut kept = lock(&self.0.kept);
+        if faults.forgets_first && kept.forgotten.insert(input.key.clone()) {
+            kept.uploads.remove(&input.upload_id);
+        }
         let there = kept.objects.contains_key(&input.key);
         let upload = kept.uploads.get(&input.upload_id);
         let upload = upload
@@ -434,48 +361,25 @@ impl S3 for Api {
     ) -> S3Result<S3Response<ListPartsOutput>> {
         let input = req.input;
         is_here(&input.bucket, req.region.as_ref())?;
+        let faults = self.faults();
         let kept = lock(&self.0.kept);
-        let upload = kept.uploads.get(&input.upload_id).ok_or_else(no_upload)?;
-        let shown = |(number, content): (&i32, &Content)| Part {
-            part_number: Some(*number),
-            size: Some(length_of(content)),
-            e_tag: Some(ETag::Strong(content.md5_hex())),
-            ..Default::default()
-        };
-        Ok(S3Response::new(ListPartsOutput {
-            bucket: Some(input.bucket),
-            key: Some(input.key),
-            upload_id: Some(input.upload_id),
-            parts: Some(upload.parts.iter().map(shown).collect()),
-            is_truncated: Some(false),
-            ..Default::default()
-        }))
+        let upload = kept.uploads.get(&input.upload_id);
+        let upload = upload
+            .filter(|upload| upload.key == input.key)
+            .ok_or_else(no_upload)?;
+        let etag = |content: &Content| stored_etag(&faults, &content.md5_hex());
+        let listed = listing::parts(upload, input, faults.page, etag);
+        Ok(S3Response::new(listed))
     }
 
     async fn list_multipart_uploads(
         &self,
         req: S3Request<ListMultipartUploadsInput>,
     ) -> S3Result<S3Response<ListMultipartUploadsOutput>> {
-        let input = req.input;
-        is_here(&input.bucket, req.region.as_ref())?;
-        let prefix = input.prefix.clone().unwrap_or_default();
-        let kept = lock(&self.0.kept);
-        let below = kept
-            .uploads
-            .iter()
-            .filter(|(_, upload)| upload.key.starts_with(&prefix));
-        let shown = |(id, upload): (&String, &Upload)| MultipartUpload {
-            key: Some(upload.key.clone()),
-            upload_id: Some(id.clone()),
-            ..Default::default()
-        };
-        Ok(S3Response::new(ListMultipartUploadsOutput {
-            bucket: Some(input.bucket),
-            prefix: input.prefix,
-            uploads: Some(below.map(shown).collect()),
-            is_truncated: Some(false),
-            ..Default::default()
-        }))
+        is_here(&req.input.bucket, req.region.as_ref())?;
+        let page = self.faults().page;
+        let listed = listing::uploads(&lock(&self.0.kept), req.input, page);
+        Ok(S3Response::new(listed))
     }
 }
 
@@ -524,18 +428,4 @@ fn named_parts<'a>(
         ));
     }
     Ok(parts)
-}
-
-/// Percent-encodes a name as S3 does where it is asked to.
-fn encode(name: &str) -> String {
-    let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b'*' | b'/');
-    let mut encoded = String::new();
-    for byte in name.bytes() {
-        match byte {
-            b' ' => encoded.push('+'),
-            byte if plain(byte) => encoded.push(char::from(byte)),
-            byte => encoded.push_str(&format!("%{byte:02X}")),
-        }
-    }
-    encoded
 }

@@ -79,7 +79,9 @@ pub(super) struct Faults {
     pub(super) checksums: Checksums,
     pub(super) odd_etags: bool,
     pub(super) no_etags: bool,
+    pub(super) page: Option<usize>,
     pub(super) equal_parts: bool,
     pub(super) lost_completions: u32,
     pub(super) late_completions: bool,
+    pub(super) forgets_first: bool,
 }

@@ -1,6 +1,6 @@
 //! What the store holds.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -13,7 +13,23 @@ use md5::{Digest, Md5};
 pub(super) struct Kept {
     pub(super) objects: BTreeMap<String, Object>,
     pub(super) uploads: BTreeMap<String, Upload>,
-    pub(super) uploads_begun: u64,
+    uploads_begun: u64,
+    /// Keys at which an upload was forgotten.
+    pub(super) forgotten: BTreeSet<String>,
+}
+
+impl Kept {
+    /// Begins an upload; its id.
+    pub(super) fn begin(&mut self, key: &str) -> String {
+        self.uploads_begun += 1;
+        let id = format!("upload-{:08}", self.uploads_begun);
+        let upload = Upload {
+            key: key.to_owned(),
+            parts: BTreeMap::new(),
+        };
+        self.uploads.insert(id.clone(), upload);
+        id
+    }
 }
 
 /// One object.

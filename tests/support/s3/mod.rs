@@ -1,10 +1,11 @@
 //! An S3 store in the test's own process: in memory, ordered, with real signatures, and with every fault a store is known for.
 //!
 //! ```text
-//! front  connections, the log of requests, faults that need no S3 (hang, drop, deny, throttle)
-//! api    the operations, by s3s
-//! kept   what the store holds
-//! faults what it does wrong, and until when
+//! front   connections, the log of requests, faults that need no S3 (hang, drop, deny, throttle)
+//! api     the operations, by s3s
+//! listing pages of objects, uploads and parts
+//! kept    what the store holds
+//! faults  what it does wrong, and until when
 //! ```
 //!
 //! It is as strict as S3 itself where that has bitten somebody: parts below 5 MiB but for the last, `Content-MD5` and checksums that are
@@ -14,6 +15,7 @@ mod api;
 mod faults;
 mod front;
 mod kept;
+mod listing;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -281,6 +283,11 @@ impl S3Server {
         self.fault(|faults| faults.no_etags = true)
     }
 
+    /// Gives no more than this many entries a page, whatever was asked for.
+    pub(crate) fn small_pages(&self, entries: usize) -> &Self {
+        self.fault(|faults| faults.page = Some(entries))
+    }
+
     /// Completes only uploads whose parts but the last are of one size.
     pub(crate) fn equal_parts(&self) -> &Self {
         self.fault(|faults| faults.equal_parts = true)
@@ -289,6 +296,11 @@ impl S3Server {
     /// Completes the next upload and closes the connection instead of saying so.
     pub(crate) fn completion_answer_lost(&self) -> &Self {
         self.fault(|faults| faults.lost_completions = 1)
+    }
+
+    /// Completes uploads and closes the connection instead of saying so, each time.
+    pub(crate) fn completion_answers_lost(&self) -> &Self {
+        self.fault(|faults| faults.lost_completions = u32::MAX)
     }
 
     /// Answers a completion with 200 and an error in the body, as S3 does when it fails late.
@@ -300,6 +312,21 @@ impl S3Server {
     pub(crate) fn upload_forgotten(&self) -> &Self {
         lock(&self.state.kept).uploads.clear();
         self
+    }
+
+    /// Forgets the first upload at each key when it is to be completed.
+    pub(crate) fn first_uploads_forgotten(&self) -> &Self {
+        self.fault(|faults| faults.forgets_first = true)
+    }
+
+    /// Whether it forgot an upload at this key when it was to be completed.
+    pub(crate) fn forgot(&self, key: &str) -> bool {
+        lock(&self.state.kept).forgotten.contains(key)
+    }
+
+    /// Begins an upload at any name, ours or not, without a request.
+    pub(crate) fn plant_upload(&self, key: &str) {
+        lock(&self.state.kept).begin(key);
     }
 }
 
