@@ -6,6 +6,7 @@ mod support;
 mod agent;
 mod cli;
 mod dumps;
+mod garage;
 mod hostile;
 mod house;
 mod identify;

@@ -25,7 +25,7 @@ fn node_for(server: &S3Server) -> Result<Node> {
 }
 
 /// Bytes that do not compress, so that parts become parts; the same for the same seed.
-fn noise(seed: u64, bytes: usize) -> Vec<u8> {
+pub(crate) fn noise(seed: u64, bytes: usize) -> Vec<u8> {
     let mut random = fastrand::Rng::with_seed(seed);
     let mut noise = vec![0; bytes];
     random.fill(&mut noise);
@@ -33,7 +33,7 @@ fn noise(seed: u64, bytes: usize) -> Vec<u8> {
 }
 
 /// Puts a file into the source at once, and gives its digest.
-fn drop_in(node: &Node, name: &str, content: &[u8]) -> Result<String> {
+pub(crate) fn drop_in(node: &Node, name: &str, content: &[u8]) -> Result<String> {
     let beside = node.path(name);
     std::fs::write(&beside, content)?;
     let digest = sha256(&beside)?;
@@ -46,7 +46,7 @@ fn id(crash: &Value) -> &str {
 }
 
 /// Fetches every crash; their digests, sorted.
-fn fetched(node: &Node, crashes: &[Value]) -> Result<Vec<String>> {
+pub(crate) fn fetched(node: &Node, crashes: &[Value]) -> Result<Vec<String>> {
     let mut digests = Vec::new();
     for crash in crashes {
         for file in node.get(id(crash))? {

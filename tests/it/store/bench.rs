@@ -6,11 +6,12 @@ use std::sync::Arc;
 use bytes::Bytes;
 use salvage::model::ObjectKey;
 use salvage::store::{
-    Credentials, Error, Expected, ListQuery, Md5s, ObjectInfo, Page, Part, Problem, PutMode, Retry,
-    Store, StoreConfig, Upload, Verified, open, open_with,
+    Credentials, Error, Expected, ListQuery, Md5s, ObjectInfo, Page, Part, Probe, Problem, PutMode,
+    Retry, Store, StoreConfig, Upload, Verified, open, open_with,
 };
 use tempfile::TempDir;
 
+use crate::support::garage::Garage;
 use crate::support::s3::S3Server;
 
 /// S3's smallest part, and so the smallest that every store takes.
@@ -24,16 +25,19 @@ pub(super) struct Bench {
     pub(super) creates: bool,
     /// How far verifying can look.
     pub(super) verifies: Verified,
+    /// Whether it keeps checksums of whole objects.
+    pub(super) checksums: bool,
     /// What becomes of completions.
     pub(super) completions: Completions,
     /// What stands before its keys, ending in `/`, or nothing.
-    prefix: &'static str,
+    prefix: String,
 }
 
 /// Where it keeps things.
 pub(super) enum Behind {
     Directory(TempDir),
     Server(S3Server),
+    Garage(Garage),
 }
 
 /// What a store does when an upload is to be completed.
@@ -88,8 +92,9 @@ pub(super) async fn files() -> Bench {
         behind: Behind::Directory(directory),
         creates: true,
         verifies: Verified::Content,
+        checksums: true,
         completions: Completions::Answered,
-        prefix: "",
+        prefix: String::new(),
     }
 }
 
@@ -113,7 +118,7 @@ pub(super) async fn s3_probed() -> Bench {
     let store = open_server(&server, way).await;
     probe(&*store).await;
     Bench {
-        prefix: "team=a/prod-1/",
+        prefix: format!("{}/", way.prefix),
         ..Bench::of(server, store)
     }
 }
@@ -133,7 +138,10 @@ pub(super) async fn s3_no_if_none_match() -> Bench {
 
 /// A store that keeps no checksums; its ETags are MD5s.
 pub(super) async fn s3_no_checksums() -> Bench {
-    probed(|server| server.no_checksums()).await
+    Bench {
+        checksums: false,
+        ..probed(|server| server.no_checksums()).await
+    }
 }
 
 /// A store whose answers to completions never arrive.
@@ -161,6 +169,7 @@ pub(super) async fn s3_with_md5_only() -> Bench {
     let bench = probed(|server| server.no_if_none_match().no_checksums().equal_parts()).await;
     Bench {
         creates: false,
+        checksums: false,
         ..bench
     }
 }
@@ -170,8 +179,35 @@ pub(super) async fn s3_with_length_only() -> Bench {
     let bench = probed(|server| server.refuse_if_none_match().refuse_checksums().odd_etags()).await;
     Bench {
         creates: false,
+        checksums: false,
         verifies: Verified::Length,
         ..bench
+    }
+}
+
+/// A real server, after a probe that says what to expect of it; each time below a prefix of its own.
+pub(super) async fn garage() -> Bench {
+    let garage = Garage::of_environment().expect("a server");
+    let prefix = format!("suite/{:032x}", fastrand::u128(..));
+    let config = StoreConfig {
+        url: format!("s3://{}/{prefix}", garage.bucket)
+            .parse()
+            .expect("a URL"),
+        endpoint: Some(garage.endpoint.parse().expect("an endpoint")),
+        region: Some(garage.region.clone()),
+        path_style: None,
+    };
+    let credentials = Credentials::new(&garage.access_key, &garage.secret_key);
+    let store = open_with(&config, credentials).await.expect("opens");
+    let probe = probe(&*store).await;
+    Bench {
+        store,
+        behind: Behind::Garage(garage),
+        creates: probe.honours_create,
+        verifies: Verified::Content,
+        checksums: probe.full_checksums,
+        completions: Completions::Answered,
+        prefix: format!("{prefix}/"),
     }
 }
 
@@ -184,9 +220,10 @@ async fn probed(behave: impl FnOnce(&S3Server) -> &S3Server) -> Bench {
     Bench::of(server, store)
 }
 
-async fn probe(store: &dyn Store) {
+async fn probe(store: &dyn Store) -> Probe {
     let probe = store.probe(&key("artifacts/cluster=c/probe=n")).await;
     assert!(probe.failure().is_none(), "{:?}", probe.failure());
+    probe
 }
 
 impl Bench {
@@ -196,35 +233,47 @@ impl Bench {
             behind: Behind::Server(server),
             creates: true,
             verifies: Verified::Content,
+            checksums: true,
             completions: Completions::Answered,
-            prefix: "",
+            prefix: String::new(),
         }
     }
 
     fn server(&self) -> &S3Server {
         match &self.behind {
             Behind::Server(server) => server,
-            Behind::Directory(_) => panic!("a directory has no server"),
+            _ => panic!("not a server of ours"),
         }
     }
 
-    /// Puts something into the store behind its back.
-    pub(super) fn plant(&self, name: &str, content: &[u8]) {
+    /// Puts something into the store behind its back, under each of these names.
+    pub(super) async fn plant(&self, names: impl IntoIterator<Item = impl AsRef<str>>) {
+        let names = names.into_iter();
         match &self.behind {
-            Behind::Directory(directory) => {
-                let path = directory.path().join(name);
+            Behind::Directory(directory) => names.for_each(|name| {
+                let path = directory.path().join(name.as_ref());
                 std::fs::create_dir_all(path.parent().expect("a parent")).expect("made");
-                std::fs::write(path, content).expect("written");
+                std::fs::write(path, b"x").expect("written");
+            }),
+            Behind::Server(server) => names
+                .for_each(|name| server.insert(&format!("{}{}", self.prefix, name.as_ref()), b"x")),
+            Behind::Garage(garage) => {
+                let whole = |name: &str| format!("{}{name}", self.prefix);
+                let names = names.map(|name| whole(name.as_ref())).collect();
+                garage.plant(names, b"x").await.expect("planted");
             }
-            Behind::Server(server) => server.insert(&format!("{}{name}", self.prefix), content),
         }
     }
 
     /// Whether nothing of an upload is left.
-    pub(super) fn holds_no_uploads(&self) -> bool {
+    pub(super) async fn holds_no_uploads(&self) -> bool {
         match &self.behind {
             Behind::Directory(directory) => is_empty(&directory.path().join(".staging")),
             Behind::Server(server) => server.open_uploads().is_empty(),
+            Behind::Garage(garage) => {
+                let open = garage.open_uploads(&self.prefix).await;
+                open.expect("listed").is_empty()
+            }
         }
     }
 
