@@ -1,6 +1,6 @@
 //! Whose dump it is, where no Kubernetes can be asked: the source's levels and the file itself are all there is.
 
-use crate::model::{Attribution, Confidence, Container, Evidence, Facts, Names, Pod};
+use crate::model::{Attribution, Confidence, Container, Evidence, Names, Pod};
 
 /// The names of a crash and how they were found.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,9 +13,9 @@ pub struct Named {
     pub attribution: Attribution,
 }
 
-/// Takes the levels first and the dump's `HOSTNAME` where they name no pod. Without a pod index nothing is `exact`: whoever may
+/// Takes the levels first and the host name that the process claimed where they name no pod. Without a pod index nothing is `exact`: whoever may
 /// write the directory may have made the levels; and a name the process claimed for itself is no candidate at all.
-pub fn attribute_without_kubernetes(levels: &Names, facts: &Facts) -> Named {
+pub fn attribute_without_kubernetes(levels: &Names, host_name: Option<&str>) -> Named {
     let mut evidence = Vec::new();
     let mut conflicts = Vec::new();
     let said = [
@@ -33,7 +33,7 @@ pub fn attribute_without_kubernetes(levels: &Names, facts: &Facts) -> Named {
             });
         }
     }
-    if let Some(host) = &facts.host_name {
+    if let Some(host) = host_name {
         evidence.push(Evidence {
             source: "hostname".into(),
             says: format!("pod {host}"),
@@ -56,7 +56,7 @@ pub fn attribute_without_kubernetes(levels: &Names, facts: &Facts) -> Named {
     Named {
         pod: Pod {
             namespace: levels.namespace.clone(),
-            name: levels.pod.clone().or_else(|| facts.host_name.clone()),
+            name: levels.pod.clone().or_else(|| host_name.map(str::to_owned)),
             uid: levels.uid.clone(),
         },
         container: Container {
@@ -78,7 +78,6 @@ fn is_host_name_of(host: &str, pod: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::Format;
 
     fn names(pod: Option<&str>) -> Names {
         Names {
@@ -87,20 +86,12 @@ mod tests {
         }
     }
 
-    fn facts(host: Option<&str>) -> Facts {
-        Facts {
-            host_name: host.map(str::to_owned),
-            ..Facts::of(Format::ElfCore)
-        }
-    }
-
     #[test]
     fn levels_name_the_pod_and_the_host_name_only_agrees_or_not() {
-        let agreed = attribute_without_kubernetes(&names(Some("cart-0")), &facts(Some("cart-0")));
+        let agreed = attribute_without_kubernetes(&names(Some("cart-0")), Some("cart-0"));
         assert_eq!(agreed.attribution.confidence, Confidence::Probable);
         assert_eq!(agreed.attribution.evidence.len(), 2);
-        let contradicted =
-            attribute_without_kubernetes(&names(Some("cart-0")), &facts(Some("other")));
+        let contradicted = attribute_without_kubernetes(&names(Some("cart-0")), Some("other"));
         assert_eq!(contradicted.pod.name.as_deref(), Some("cart-0"));
         assert_eq!(contradicted.attribution.confidence, Confidence::Unknown);
         assert_eq!(contradicted.attribution.conflicts.len(), 1);
@@ -108,7 +99,7 @@ mod tests {
 
     #[test]
     fn a_claimed_name_alone_is_shown_and_not_believed() {
-        let claimed = attribute_without_kubernetes(&names(None), &facts(Some("cart-0")));
+        let claimed = attribute_without_kubernetes(&names(None), Some("cart-0"));
         assert_eq!(claimed.pod.name.as_deref(), Some("cart-0"));
         assert_eq!(claimed.attribution.confidence, Confidence::Unknown);
         assert!(
@@ -123,13 +114,13 @@ mod tests {
     #[test]
     fn a_host_name_cut_at_63_characters_agrees() {
         let pod = "a".repeat(70);
-        let cut = attribute_without_kubernetes(&names(Some(&pod)), &facts(Some(&pod[..63])));
+        let cut = attribute_without_kubernetes(&names(Some(&pod)), Some(&pod[..63]));
         assert_eq!(cut.attribution.confidence, Confidence::Probable);
     }
 
     #[test]
     fn nothing_said_is_nothing_known() {
-        let named = attribute_without_kubernetes(&names(None), &facts(None));
+        let named = attribute_without_kubernetes(&names(None), None);
         assert_eq!(
             (named.pod, named.container),
             (Pod::default(), Container::default())

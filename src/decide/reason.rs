@@ -7,15 +7,17 @@ const SI_KERNEL: i32 = 128;
 const SIGSEGV: u8 = 11;
 const SIGABRT: u8 = 6;
 
-/// The reason: an exception goes before the dump's own signal.
-pub fn reason_of(facts: &Facts) -> Reason {
-    if facts
-        .exception
-        .as_ref()
-        .is_some_and(|exception| exception.kind.is_some())
-    {
+/// The reason, from what the files of a crash say, the best dump first: an exception goes before a dump's own signal, a dump before a report.
+pub fn reason_of(all: &[&Facts]) -> Reason {
+    let has_type = |facts: &&Facts| facts.exception.as_ref().is_some_and(|e| e.kind.is_some());
+    if all.iter().any(has_type) {
         return Reason::Exception;
     }
+    let told = all.iter().find(|facts| facts.signal.is_some());
+    told.map_or(Reason::Unknown, |facts| reason_of_signal(facts))
+}
+
+fn reason_of_signal(facts: &Facts) -> Reason {
     match &facts.signal {
         Some(signal) if is_abort_of_first_process(facts, signal) => Reason::Signal(SIGABRT),
         Some(signal) => Reason::Signal(signal.number),
@@ -57,14 +59,14 @@ mod tests {
 
     #[test]
     fn the_signal_is_the_reason() {
-        assert_eq!(reason_of(&facts(11, 1, 1)), Reason::Signal(11));
-        assert_eq!(reason_of(&facts(6, -6, 77)), Reason::Signal(6));
+        assert_eq!(reason_of(&[&facts(11, 1, 1)]), Reason::Signal(11));
+        assert_eq!(reason_of(&[&facts(6, -6, 77)]), Reason::Signal(6));
     }
 
     #[test]
     fn an_abort_as_first_process_is_recognised_behind_its_trap() {
-        assert_eq!(reason_of(&facts(11, 128, 1)), Reason::Signal(6));
-        assert_eq!(reason_of(&facts(11, 128, 2)), Reason::Signal(11));
+        assert_eq!(reason_of(&[&facts(11, 128, 1)]), Reason::Signal(6));
+        assert_eq!(reason_of(&[&facts(11, 128, 2)]), Reason::Signal(11));
     }
 
     #[test]
@@ -73,17 +75,23 @@ mod tests {
             kind: Some("AppFailure".into()),
             stack: Vec::new(),
         };
-        assert_eq!(
-            reason_of(&Facts {
-                exception: Some(exception),
-                ..facts(6, 0, 1)
-            }),
-            Reason::Exception
-        );
+        let report = Facts {
+            exception: Some(exception),
+            ..Facts::of(Format::DotnetCrashReport)
+        };
+        assert_eq!(reason_of(&[&facts(6, 0, 1), &report]), Reason::Exception);
+    }
+
+    #[test]
+    fn a_dumps_signal_goes_before_that_of_a_report() {
+        let report = facts(11, 1, 1);
+        assert_eq!(reason_of(&[&facts(6, 0, 1), &report]), Reason::Signal(6));
+        let heap = Facts::of(Format::Hprof);
+        assert_eq!(reason_of(&[&heap, &report]), Reason::Signal(11));
     }
 
     #[test]
     fn a_file_that_says_nothing_has_no_reason() {
-        assert_eq!(reason_of(&Facts::of(Format::Hprof)), Reason::Unknown);
+        assert_eq!(reason_of(&[&Facts::of(Format::Hprof)]), Reason::Unknown);
     }
 }

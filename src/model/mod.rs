@@ -14,6 +14,7 @@ mod key;
 mod layout;
 mod manifest;
 mod reason;
+mod step;
 mod text;
 mod units;
 mod upload;
@@ -35,5 +36,6 @@ pub use manifest::{
     TimeSource, Timings, Volume,
 };
 pub use reason::{InvalidReason, Reason, signal_name};
+pub use step::Step;
 pub use units::{ByteSize, InvalidUnit, Span};
 pub use upload::Upload;

@@ -1,7 +1,8 @@
 //! Reads a dump once, front to back, and turns it into frames.
 //!
 //! Holes and frames of zeros are neither read from the disk nor compressed. The digest is of the file's bytes, holes as zeros; above 64 GiB, where a
-//! plain SHA-256 of mostly holes would take hours, it is one over the digests of the frames.
+//! plain SHA-256 of mostly holes would take hours, it is one over the digests of the frames. With each frame goes the [`Position`] behind it, from
+//! which a later reader can go on.
 
 use std::fs::File;
 use std::io;
@@ -12,14 +13,23 @@ use tokio::sync::{mpsc, oneshot};
 use super::FRAME_BYTES;
 use super::pool::{Packed, Pool};
 use crate::model::Sha256;
-use crate::sys::{Extents, read_leaving_cache_as_found};
+use crate::spool::Position;
+use crate::sys::{Extents, RunningSha256, Sha256State, read_leaving_cache_as_found};
 
 /// Files larger than this have a tree digest.
 const PLAIN_DIGEST_MAX: u64 = 64 << 30;
 
 /// A frame on its way through the workers, in the order of the file.
 #[derive(Debug)]
-pub(super) enum Pending {
+pub(super) struct Pending {
+    pub(super) content: Content,
+    /// Where the file is read to behind it.
+    pub(super) after: Position,
+}
+
+/// What is in a frame.
+#[derive(Debug)]
+pub(super) enum Content {
     /// It is being compressed.
     Packing(oneshot::Receiver<io::Result<Packed>>),
     /// It is a whole frame of zeros.
@@ -38,8 +48,11 @@ pub(super) struct Reader {
 }
 
 enum FileDigest {
-    Plain(Sha256),
-    Tree { over: Sha256, zeros: [u8; 32] },
+    Plain(RunningSha256),
+    Tree {
+        over: RunningSha256,
+        zeros: [u8; 32],
+    },
 }
 
 /// What reading to the end tells of a file.
@@ -56,25 +69,28 @@ pub(super) struct Read {
 }
 
 impl Reader {
+    /// A reader of the first `len` bytes of `file` that goes on from `from`, where an earlier reader of as many bytes came to.
     pub(super) fn new(
         file: Arc<File>,
         len: u64,
+        from: &Position,
         pool: Arc<super::Inner>,
         runtime: tokio::runtime::Handle,
     ) -> Self {
+        let digest = RunningSha256::resume(&from.digest);
         let digest = if len <= PLAIN_DIGEST_MAX {
-            FileDigest::Plain(Sha256::new())
+            FileDigest::Plain(digest)
         } else {
             FileDigest::Tree {
-                over: Sha256::new(),
+                over: digest,
                 zeros: Sha256::of(zeros()),
             }
         };
         Self {
             file,
             len,
-            at: 0,
-            data_bytes: 0,
+            at: from.at,
+            data_bytes: from.data_bytes,
             digest,
             pool,
             runtime,
@@ -86,30 +102,36 @@ impl Reader {
         self.at >= self.len
     }
 
-    /// Reads up to `volume_bytes` more and sends the frames. Ends early, without an error, when nobody takes them any more. Blocks.
-    pub(super) fn read_volume(
-        &mut self,
-        volume_bytes: u64,
-        frames: &mpsc::Sender<Pending>,
-    ) -> io::Result<()> {
+    /// Where it is.
+    pub(super) fn position(&self) -> Position {
+        Position {
+            at: self.at,
+            data_bytes: self.data_bytes,
+            digest: self.digest.state(),
+        }
+    }
+
+    /// Reads up to byte `end` and sends the frames. Ends early, without an error, when nobody takes them any more. Blocks.
+    pub(super) fn read_to(&mut self, end: u64, frames: &mpsc::Sender<Pending>) -> io::Result<()> {
         let file = Arc::clone(&self.file);
         let inner = Arc::clone(&self.pool);
-        let end = self.len.min(self.at.saturating_add(volume_bytes));
+        let end = self.len.min(end);
         let mut extents = Extents::new(&file, self.len);
         while self.at < end {
             let want = usize::try_from(end - self.at)
                 .unwrap_or(usize::MAX)
                 .min(FRAME_BYTES as usize);
             let whole = want == FRAME_BYTES as usize;
-            let pending = if whole && !extents.has_data(self.at..self.at + want as u64) {
+            let content = if whole && !extents.has_data(self.at..self.at + want as u64) {
                 self.zero_frame()
             } else {
                 match self.read_frame(&inner.pool, &file, want, whole)? {
-                    Some(pending) => pending,
+                    Some(content) => content,
                     None => break,
                 }
             };
-            if frames.blocking_send(pending).is_err() {
+            let after = self.position();
+            if frames.blocking_send(Pending { content, after }).is_err() {
                 break;
             }
         }
@@ -122,7 +144,7 @@ impl Reader {
         file: &File,
         want: usize,
         whole: bool,
-    ) -> io::Result<Option<Pending>> {
+    ) -> io::Result<Option<Content>> {
         let mut slot = pool.slot(&self.runtime)?;
         let raw = &mut slot.raw()[..want];
         let read = read_leaving_cache_as_found(file, raw, self.at)?;
@@ -141,13 +163,13 @@ impl Reader {
             // It became shorter while it was read; what follows is not there any more.
             self.len = self.at;
         }
-        pool.pack(slot, read).map(Pending::Packing).map(Some)
+        pool.pack(slot, read).map(Content::Packing).map(Some)
     }
 
-    fn zero_frame(&mut self) -> Pending {
+    fn zero_frame(&mut self) -> Content {
         self.digest.update_zeros();
         self.at += u64::from(FRAME_BYTES);
-        Pending::Zeros
+        Content::Zeros
     }
 
     /// What was read.
@@ -177,6 +199,12 @@ impl FileDigest {
         match self {
             Self::Plain(digest) => digest.update(zeros()),
             Self::Tree { over, zeros } => over.update(zeros),
+        }
+    }
+
+    fn state(&self) -> Sha256State {
+        match self {
+            Self::Plain(digest) | Self::Tree { over: digest, .. } => digest.state(),
         }
     }
 }

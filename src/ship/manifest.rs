@@ -5,26 +5,26 @@ use jiff::Timestamp;
 use super::frames::Read;
 use super::{Config, FRAME_BYTES};
 use crate::model::{
-    Agent, Artifact, Completeness, Encoding, Host, Kind, Manifest, Mark, SCHEMA, TimeSource,
-    Timings, Volume, escaped,
+    Agent, Artifact, ArtifactName, Completeness, Encoding, Host, Kind, Manifest, Mark, SCHEMA,
+    TimeSource, Timings, Volume, escaped,
 };
-use crate::spool::{Choice, Entry};
+use crate::spool::{Choice, Entry, Piece};
 
-/// What was sent for the dump.
+/// What was sent for one file.
 #[derive(Clone, Debug)]
-pub(super) struct Sent {
+pub(super) struct Done {
     pub(super) read: Read,
     pub(super) volumes: Vec<Volume>,
     pub(super) stored_sha256: String,
 }
 
-/// The manifest of a crash whose dump is stored and verified at `now`.
+/// The manifest of a crash whose artifacts are stored and verified at `now`.
 pub(super) fn manifest(
     config: &Config,
     host: &Host,
     entry: &Entry,
     choice: &Choice,
-    sent: Sent,
+    artifacts: Vec<Artifact>,
     now: Timestamp,
 ) -> Manifest {
     let died = (entry.time_source == TimeSource::DumpWritten).then_some(entry.time);
@@ -38,14 +38,14 @@ pub(super) fn manifest(
         time: entry.time,
         time_source: entry.time_source,
         reason: choice.reason,
-        signal: choice.facts.signal.clone(),
+        signal: choice.signal.clone(),
         pod: Some(choice.pod.clone()).filter(|pod| *pod != Default::default()),
         container: Some(choice.container.clone())
             .filter(|container| *container != Default::default()),
         host: Some(host.clone()),
         attribution: Some(choice.attribution.clone()),
-        artifacts: vec![artifact(entry, choice, sent)],
-        missing: Vec::new(),
+        artifacts,
+        missing: choice.missing.clone(),
         timings: Some(Timings {
             died,
             seen: Some(entry.origin.seen),
@@ -58,23 +58,24 @@ pub(super) fn manifest(
     }
 }
 
-fn artifact(entry: &Entry, choice: &Choice, sent: Sent) -> Artifact {
-    let facts = &choice.facts;
+/// What the manifest says of one stored file.
+pub(super) fn artifact(piece: &Piece, name: ArtifactName, sent: Done) -> Artifact {
+    let facts = &piece.facts;
     let (complete, expected_bytes) = match facts.completeness {
         Completeness::Complete => (Some(true), None),
         Completeness::Truncated { expected } => (Some(false), expected),
         Completeness::Unknown => (None, None),
     };
-    let mut marks = entry.origin.marks.clone();
+    let mut marks = piece.origin.marks.clone();
     if complete == Some(false) {
         marks.push(Mark::Truncated);
     }
     let first = sent.volumes.first().map(|volume| volume.key.clone());
     Artifact {
-        role: choice.artifact.role,
+        role: name.role,
         // There is always one: also a dump that became empty has an object.
         key: first.expect("a dump is stored in at least one object"),
-        original_name: Some(escaped(entry.origin.name.as_os_str()).to_string()),
+        original_name: Some(escaped(piece.origin.name.as_os_str()).to_string()),
         format: facts.format,
         producer: facts.producer.clone(),
         complete,
@@ -107,7 +108,7 @@ fn artifact(entry: &Entry, choice: &Choice, sent: Sent) -> Artifact {
 mod tests {
     use super::*;
     use crate::decide::{attribute_without_kubernetes, reason_of};
-    use crate::model::{ArtifactName, Facts, Format, Role, artifact_key};
+    use crate::model::{Facts, Format, Role, artifact_key};
     use serde_json::json;
 
     /// A crash as an agent meets it, with every field that this version writes for a core.
@@ -120,6 +121,7 @@ mod tests {
             "origin": {
                 "source": {"text": "/var/dumps"}, "name": {"text": "core.1"}, "uid": 12345, "data_bytes": 83_886_080,
                 "names": {"namespace": "shop", "pod": "cart-7d9f6c5b8-x2x9z", "container": "app"},
+                "began": "2026-11-21T01:52:31.101Z", "ended": "2026-11-21T01:52:31.359Z",
                 "seen": "2026-11-21T01:52:31.402Z", "settled": "2026-11-21T01:52:31.979Z", "marks": []
             },
             "phase": {"held": {"file": {"dev": 1, "ino": 2, "born": 3}, "place": "spool"}}
@@ -137,24 +139,30 @@ mod tests {
             "host_name": "cart-7d9f6c5b8-x2x9z"
         }))
         .expect("facts");
-        let named = attribute_without_kubernetes(&entry.origin.names, &facts);
-        let artifact = ArtifactName {
+        let named = attribute_without_kubernetes(&entry.origin.names, facts.host_name.as_deref());
+        let name = ArtifactName {
             role: Role::Dump,
             number: 0,
             format: Format::ElfCore,
             volume: None,
         };
-        let key = artifact_key("prod-eu", Some("shop"), entry.id, artifact);
+        let key = artifact_key("prod-eu", Some("shop"), entry.id, name);
         let choice = Choice {
-            reason: reason_of(&facts),
-            facts,
-            bytes: 94_371_840,
+            reason: reason_of(&[&facts]),
+            signal: facts.signal.clone(),
             pod: named.pod,
             container: named.container,
             attribution: named.attribution,
-            artifact,
+            artifacts: vec![name],
+            missing: Vec::new(),
         };
-        let sent = Sent {
+        let piece = Piece {
+            kept: entry.files().remove(0),
+            origin: entry.origin.clone(),
+            facts,
+            bytes: 94_371_840,
+        };
+        let done = Done {
             read: Read {
                 bytes: 94_371_840,
                 data_bytes: 83_886_080,
@@ -183,7 +191,8 @@ mod tests {
             arch: Some("x86_64".into()),
         };
         let now = "2026-11-21T01:52:33.104Z".parse().expect("a time");
-        let mut manifest = manifest(&config, &host, &entry, &choice, sent, now);
+        let artifacts = vec![artifact(&piece, name, done)];
+        let mut manifest = manifest(&config, &host, &entry, &choice, artifacts, now);
         manifest.agent = Some(Agent {
             version: "0.1.0".into(),
         });

@@ -17,9 +17,9 @@ const NAMESPACES: usize = 200;
 const OTHER: &str = "other";
 const NONE: &str = "-";
 
-/// A step of shipping, as a label.
+/// A stage of shipping, as a label.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Step {
+pub(super) enum Stage {
     /// Finding out what it is.
     Identify,
     /// Encoding and sending the artifact, verification included.
@@ -28,7 +28,7 @@ pub(super) enum Step {
     Announce,
 }
 
-impl Step {
+impl Stage {
     const ALL: [Self; 3] = [Self::Identify, Self::Upload, Self::Announce];
 
     fn name(self) -> &'static str {
@@ -128,7 +128,7 @@ impl Metrics {
         for confidence in Confidence::ALL {
             attribution.with_label_values(&[confidence.name()]);
         }
-        for step in Step::ALL {
+        for step in Stage::ALL {
             steps.with_label_values(&[step.name()]);
         }
         Ok(Self {
@@ -144,7 +144,7 @@ impl Metrics {
         })
     }
 
-    pub(super) fn took(&self, step: Step, time: Duration) {
+    pub(super) fn took(&self, step: Stage, time: Duration) {
         self.steps
             .with_label_values(&[step.name()])
             .observe(time.as_secs_f64());

@@ -2,8 +2,9 @@
 //!
 //! ```text
 //! Spool::check_out ─► steps ─► (Claiming, Copied, ... : the spool's own steps)
-//!                       │
-//!                       └─► frames (reader thread) ─► pool (workers: zstd) ─► upload (parts in order) ─► Store
+//!                       ├─► choose: identify, join what one death left, decide
+//!                       ├─► send ─► frames (reader thread) ─► pool (workers: zstd) ─► upload (parts, journal) ─► Store
+//!                       └─► announce: the manifest
 //! ```
 //!
 //! Order, always: artifact durable → verified → manifest durable → verified → state says stored → dump removed. A stop between any two repeats
@@ -11,11 +12,14 @@
 //!
 //! Memory is `(workers + 2)` frames in and out, plus the parts in flight ([`Config::part_memory`]); nothing grows with the dump.
 
+mod choose;
 mod frames;
 mod manifest;
 mod metrics;
 mod pool;
+mod resume;
 mod retry;
+mod send;
 mod steps;
 mod upload;
 

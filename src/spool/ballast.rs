@@ -31,6 +31,7 @@ impl Ballast {
         if !room || self.0.stat(name).is_ok() {
             return;
         }
+        // No step of a dump's way, like all of this file.
         let made = self
             .0
             .create_file(name)
@@ -42,6 +43,7 @@ impl Ballast {
 
     /// Gives its room back; whether there was any.
     pub(super) fn drop_it(&self) -> bool {
+        // No step of a dump's way.
         self.0.remove_file(OsStr::new(NAME)).is_ok()
     }
 }

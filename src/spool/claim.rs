@@ -13,9 +13,9 @@ use super::entry::{Entry, Origin, Phase, Place, SourceDir, VERSION};
 use super::holding::{self, Holding};
 use super::{Slot, Spool, Way, holding_of};
 use crate::decide::{Demand, Refusal, admit, crash_time};
-use crate::model::{CrashId, FileId, escaped};
+use crate::model::{CrashId, FileId, Step, escaped};
 use crate::source::{Found, Root, Taken, Taker};
-use crate::sys::{Dir, FileKind, Lease, Stat, read_lease};
+use crate::sys::{Dir, FileKind, Lease, Stat, read_lease, step};
 
 impl Taker for Spool {
     fn prepare(&self, root: Root<'_>) -> Result<(), String> {
@@ -51,13 +51,13 @@ impl Taker for Spool {
             return no;
         }
         let id = entry.id;
-        let taken = match self.save(&entry) {
+        let taken = match self.save(Step::Intend, &entry) {
             Ok(()) => self.carry_out(found, &way, entry),
             Err(error) => Taken::Failed(io::Error::other(error)),
         };
         if !matches!(taken, Taken::Claimed) {
             // Where the removal fails too, the entry is found to be about nothing when it is worked on.
-            if let Err(error) = self.remove(id) {
+            if let Err(error) = self.remove(Step::RemoveEntry, id) {
                 tracing::warn!(error = %error, "an abandoned claim could not be removed");
             }
         }
@@ -146,10 +146,13 @@ impl Spool {
             time_source,
             origin: Origin {
                 source: found.root.path.into(),
+                levels: found.levels.iter().map(Into::into).collect(),
                 name: found.name.into(),
                 names: found.names.clone(),
                 uid: found.stat.uid,
                 data_bytes: found.data_bytes,
+                began: found.stat.began(),
+                ended: found.stat.changed,
                 seen: found.seen,
                 settled: found.settled,
                 marks: found.marks.clone(),
@@ -178,7 +181,7 @@ impl Spool {
         }
         entry.phase = Phase::Held { file, place };
         // The file has moved: from here on it is ours whatever happens. A state that cannot be written is repaired from `Claiming`.
-        if let Err(error) = self.save(&entry) {
+        if let Err(error) = self.save(Step::NoteHeld, &entry) {
             tracing::warn!(crash = %entry.id, error = %error, "the state of a claimed dump could not be written; it will be found again");
         }
         tracing::info!(crash = %entry.id, dump = %escaped(found.name), source = %escaped(found.root.path), bytes = found.stat.size, way = way.name(), "dump claimed");
@@ -200,7 +203,7 @@ impl Spool {
             Ok(_) if !found.leased => None,
             Ok(_) | Err(_) => return Some(Taken::Unsettled),
         };
-        let renamed = found.dir.rename(found.name, to, name);
+        let renamed = step(Step::Take, || found.dir.rename(found.name, to, name));
         let outcome = match renamed {
             Ok(()) if is_the_file(to, name, found.stat.file) => None,
             Ok(()) => {
@@ -277,8 +280,9 @@ fn is_the_file(dir: &Dir, name: &OsStr, file: FileId) -> bool {
 
 /// Something else had the name at the moment of the rename: it goes back where it was, under a name of ours if its own is taken again. It may
 /// be somebody's dump, which the next scan finds there. Where neither works, a file is left for [`Spool::adopt`] and what is no file is
-/// removed from among ours.
+/// removed from among ours. It undoes a step.
 fn put_back(dir: &Dir, name: &OsStr, found: &Found<'_>) {
+    // No step of a dump's way: one is undone.
     let mut ours = OsString::from(".salvage-");
     ours.push(name);
     if dir.rename(name, found.dir, found.name).is_ok() || dir.rename(name, found.dir, &ours).is_ok()

@@ -1,13 +1,17 @@
 //! One crash that the agent holds: what is known of it and how far it has come.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::raw::RawName;
+use crate::decide::{Kin, Written};
 use crate::model::{
-    ArtifactName, Attribution, Container, CrashId, Facts, FileId, Manifest, Mark, Names, Pod,
-    Reason, TimeSource, Upload,
+    Artifact, ArtifactName, Attribution, Container, CrashId, Facts, FileId, Manifest, Mark,
+    Missing, Names, ObjectKey, Pod, Reason, SignalInfo, TimeSource, Upload, Volume,
 };
+use crate::sys::{RunningSha256, Sha256State};
 
 /// Version of the state file's form.
 pub(super) const VERSION: u32 = 1;
@@ -39,14 +43,21 @@ pub struct Entry {
 pub struct Origin {
     /// Path of the source.
     pub source: RawName,
+    /// The levels from there to the dump's directory.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub levels: Vec<RawName>,
     /// The dump's name there.
     pub name: RawName,
     /// What the source's levels say.
     pub names: Names,
     /// The dump's owner.
     pub uid: u32,
-    /// Its bytes that are not holes; what the quota counts.
+    /// Its bytes that are not holes.
     pub data_bytes: u64,
+    /// When its writing began, as far as the file system tells.
+    pub began: Timestamp,
+    /// When it was last written.
+    pub ended: Timestamp,
     /// When it was first seen.
     pub seen: Timestamp,
     /// When it was found settled.
@@ -104,56 +115,191 @@ pub enum Phase {
         /// Where that is.
         at: SourceDir,
     },
-    /// What it is and where it goes is decided; its artifact is on the way.
+    /// What it is is known; what else the crash left may still come, or is here already.
+    Waiting {
+        /// The files of the crash, the entry's own first.
+        pieces: Vec<Piece>,
+    },
+    /// What it is and where it goes is decided; its artifacts are on the way, one after the other.
     Shipping {
-        /// The dump.
-        file: FileId,
-        /// Where it is.
-        place: Place,
+        /// The files of the crash, in the order of its artifacts.
+        pieces: Vec<Piece>,
         /// What was decided.
         choice: Box<Choice>,
-        /// The multipart upload that was begun last, to be given up if it is not completed.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        upload: Option<Upload>,
+        /// How far that has come.
+        progress: Box<Progress>,
     },
-    /// The artifact is stored and verified; this manifest is to be.
+    /// The artifacts are stored and verified; this manifest is to be.
     Announcing {
-        /// The dump.
-        file: FileId,
-        /// Where it is.
-        place: Place,
+        /// The files of the crash.
+        files: Vec<Kept>,
         /// The manifest.
         manifest: Box<Manifest>,
     },
-    /// All is stored and verified; the dump is to be removed.
+    /// All is stored and verified; the files are to be removed.
     Stored {
-        /// The dump.
-        file: FileId,
-        /// Where it is.
-        place: Place,
+        /// The files of the crash.
+        files: Vec<Kept>,
     },
+}
+
+/// A file that the agent holds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Kept {
+    /// The id it was claimed under, which is its name where it is held.
+    pub id: CrashId,
+    /// The file.
+    pub file: FileId,
+    /// Where it is.
+    pub place: Place,
+    /// Its bytes that are not holes; what the quota counts.
+    pub data_bytes: u64,
+}
+
+/// A file of a crash that was looked into.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Piece {
+    /// The file.
+    pub kept: Kept,
+    /// Where it came from.
+    pub origin: Origin,
+    /// What it says.
+    pub facts: Facts,
+    /// Its length, holes included.
+    pub bytes: u64,
 }
 
 /// What is decided once about a crash and never again.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Choice {
-    /// What the dump says.
-    pub facts: Facts,
-    /// Its length, holes included.
-    pub bytes: u64,
     /// Why it crashed.
     pub reason: Reason,
+    /// The signal that ended it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signal: Option<SignalInfo>,
     /// The pod.
     pub pod: Pod,
     /// The container.
     pub container: Container,
     /// How they were found.
     pub attribution: Attribution,
-    /// What the artifact is called.
-    pub artifact: ArtifactName,
+    /// What the artifacts are called, one for each file.
+    pub artifacts: Vec<ArtifactName>,
+    /// What was held and is not there any more.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub missing: Vec<Missing>,
+}
+
+/// How far the artifacts of a crash have come.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Progress {
+    /// Those that are stored and verified.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sent: Vec<Artifact>,
+    /// The objects of the one under way that are stored and verified, where it needs several.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub volumes: Vec<Volume>,
+    /// Where its next object begins.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<Sent>,
+    /// The multipart upload under way.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub upload: Option<Uploading>,
+}
+
+/// A multipart upload, as far as the state knows it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Uploading {
+    /// One may have been begun for this key, and its token was never learnt.
+    Beginning(ObjectKey),
+    /// It was begun; its parts are in the journal.
+    Begun(Upload),
+}
+
+/// How far a file is read, between two frames.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Position {
+    /// Bytes before it.
+    pub at: u64,
+    /// Those in frames that are not all zeros.
+    pub data_bytes: u64,
+    /// The digest of the bytes before it, or of their frames' digests.
+    pub digest: Sha256State,
+}
+
+/// How far a file is read and stored, between two frames.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sent {
+    /// How far it is read.
+    pub read: Position,
+    /// The digest of all that was stored for it.
+    pub stored: Sha256State,
+}
+
+impl Sent {
+    /// Nothing yet.
+    pub fn nothing() -> Self {
+        let empty = RunningSha256::new().state();
+        Self {
+            read: Position {
+                at: 0,
+                data_bytes: 0,
+                digest: empty.clone(),
+            },
+            stored: empty,
+        }
+    }
+}
+
+impl Entry {
+    /// The files that the entry stands for, its own first while none was joined to it.
+    pub fn files(&self) -> Vec<Kept> {
+        let own = |file: FileId, place: Place| {
+            vec![Kept {
+                id: self.id,
+                file,
+                place,
+                data_bytes: self.origin.data_bytes,
+            }]
+        };
+        match &self.phase {
+            Phase::Claiming { file, place } | Phase::Held { file, place } => {
+                own(*file, place.clone())
+            }
+            Phase::Copied { file, .. } => own(*file, Place::Spool),
+            Phase::Waiting { pieces } | Phase::Shipping { pieces, .. } => {
+                pieces.iter().map(|piece| piece.kept.clone()).collect()
+            }
+            Phase::Announcing { files, .. } | Phase::Stored { files } => files.clone(),
+        }
+    }
+}
+
+impl Piece {
+    /// What tells whether another file is of the same crash.
+    pub(super) fn kin(&self) -> Kin {
+        let name = self.origin.name.as_os_str();
+        Kin::new(name, self.origin.written(), &self.facts)
+    }
 }
 
 impl Origin {
+    /// When it was written.
+    pub(super) fn written(&self) -> Written {
+        Written {
+            began: self.began,
+            ended: self.ended,
+        }
+    }
+
+    /// A number that stands for the directory it came from.
+    pub(super) fn directory(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        (&self.source, &self.levels).hash(&mut hasher);
+        hasher.finish()
+    }
+
     /// Adds a mark, once.
     pub fn mark(&mut self, mark: Mark) {
         if !self.marks.contains(&mark) {
@@ -163,18 +309,6 @@ impl Origin {
 }
 
 impl Phase {
-    /// The dump and where it is, or is about to be.
-    pub fn dump(&self) -> (FileId, Place) {
-        match self {
-            Self::Claiming { file, place }
-            | Self::Held { file, place }
-            | Self::Shipping { file, place, .. }
-            | Self::Announcing { file, place, .. }
-            | Self::Stored { file, place } => (*file, place.clone()),
-            Self::Copied { file, .. } => (*file, Place::Spool),
-        }
-    }
-
     /// The file that the dump was copied from, while it may still be there: a scan must not take it for a new dump.
     pub(super) fn original(&self) -> Option<FileId> {
         match self {
@@ -189,6 +323,7 @@ impl Phase {
             Self::Claiming { .. } => "claiming",
             Self::Held { .. } => "held",
             Self::Copied { .. } => "copied",
+            Self::Waiting { .. } => "waiting",
             Self::Shipping { .. } => "shipping",
             Self::Announcing { .. } => "announcing",
             Self::Stored { .. } => "stored",

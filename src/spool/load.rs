@@ -9,7 +9,7 @@ use super::claim::held_name;
 use super::entry::{Entry, Origin, Phase, Place, VERSION};
 use super::{Slot, Spool};
 use crate::decide::crash_time;
-use crate::model::{CrashId, Mark, Names, escaped};
+use crate::model::{CrashId, Mark, Names, Step, escaped};
 use crate::sys::{Dir, FileKind, Stat, data_bytes};
 
 /// Largest state file read; one with the facts of a process with hundreds of libraries has some 100 KiB.
@@ -23,6 +23,9 @@ impl Spool {
         for entry in self.entries.entries()? {
             self.load_one(&entry?.name)?;
         }
+        self.forget_joined()?;
+        // No step of a dump's way, like all that a start clears away.
+        self.remove_stray_journals()?;
         for entry in self.dumps.entries()? {
             let name = entry?.name;
             if name.to_string_lossy().ends_with(PARTIAL) {
@@ -34,10 +37,40 @@ impl Spool {
         Ok(())
     }
 
+    /// Drops the entries whose files an older entry names: they were joined, and the agent was stopped before they went.
+    fn forget_joined(&self) -> io::Result<()> {
+        let joined: Vec<CrashId> = {
+            let inner = self.inner();
+            let slots = inner.slots.iter();
+            slots
+                .flat_map(|(id, slot)| slot.files.iter().map(move |kept| (*id, kept.id)))
+                .filter(|(id, file)| id != file && inner.slots.contains_key(file))
+                .map(|(_, file)| file)
+                .collect()
+        };
+        for id in joined {
+            self.remove(Step::ForgetJoined, id)
+                .map_err(io::Error::other)?;
+        }
+        Ok(())
+    }
+
+    fn remove_stray_journals(&self) -> io::Result<()> {
+        for entry in self.uploads.entries()? {
+            let name = entry?.name;
+            let id = name.to_str().and_then(|name| name.parse::<CrashId>().ok());
+            if !id.is_some_and(|id| self.inner().slots.contains_key(&id)) {
+                // No step of a dump's way: its entry is gone.
+                self.uploads.remove_file(&name)?;
+            }
+        }
+        Ok(())
+    }
+
     fn load_one(&self, name: &OsStr) -> io::Result<()> {
         let text = name.to_string_lossy();
         if text.starts_with('.') {
-            // Staged when the agent was stopped; what it was to replace is still there.
+            // No step of a dump's way. Staged when the agent was stopped; what it was to replace is still there.
             return self.entries.remove_file(name);
         }
         let Some(id) = text.strip_suffix(".json") else {
@@ -104,8 +137,8 @@ impl Spool {
             return false;
         };
         let inner = self.inner();
-        let slot = inner.slots.get(&id);
-        slot.is_some_and(|slot| *place == Place::Spool || slot.place == *place)
+        let mut files = inner.slots.values().flat_map(|slot| &slot.files);
+        files.any(|kept| kept.id == id && (*place == Place::Spool || kept.place == *place))
     }
 
     fn adopt_one(&self, dir: &Dir, place: &Place, name: &OsStr, stat: &Stat) -> io::Result<()> {
@@ -121,10 +154,13 @@ impl Spool {
                     Place::Holding(root) => root.clone(),
                     _ => self.config.state_dir.as_path().into(),
                 },
+                levels: Vec::new(),
                 name: name.into(),
                 names: Names::default(),
                 uid: stat.uid,
                 data_bytes: data_bytes(&dir.open_file(name)?, stat.size),
+                began: stat.began(),
+                ended: stat.changed,
                 seen: now,
                 settled: now,
                 marks: vec![Mark::FoundWithoutRecord],
@@ -136,10 +172,11 @@ impl Spool {
             attempts: 0,
             not_before: None,
         };
-        // Renamed first: stopped in between, it is again a file that no entry names.
+        // No step of its way: it has none yet. Renamed first: stopped in between, it is again a file that no entry names.
         dir.rename(name, dir, &held_name(entry.id, place))?;
         dir.sync()?;
-        self.save(&entry).map_err(io::Error::other)?;
+        self.save(Step::NoteHeld, &entry)
+            .map_err(io::Error::other)?;
         self.check_in(entry.id);
         tracing::warn!(crash = %entry.id, name = %escaped(name), bytes = stat.size, "a held dump without a record is taken in as a new one");
         Ok(())

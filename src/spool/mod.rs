@@ -4,6 +4,7 @@
 //! <state_dir>/lock               flock: one agent
 //! <state_dir>/entries/<id>.json  an entry; written beside, synced, renamed, directory synced
 //! <state_dir>/dumps/<id>         a dump that was renamed or copied here; <id>.part while it is copied
+//! <state_dir>/uploads/<id>       the journal of an entry's multipart upload (see `sys::Journal`)
 //! <state_dir>/ballast            room for state files when the disk is full
 //! <source>/.salvage/<id>         a dump on another mount that could be renamed there (see `holding`)
 //! <source>/.../.salvage-<id>     a dump that has to be copied from where it is
@@ -14,7 +15,8 @@
 //! - `Claiming` durable: the dump is at its old or its new name, and looking tells which;
 //! - file moved, entry `Held`: the dump is ours, and a scan does not see it as new;
 //! - copied: the copy is durable before `Copied` is, and `Copied` before the original goes;
-//! - from `Shipping` on the held file stays until `Stored` is durable, and the entry until the file is gone.
+//! - joined: the older entry names the younger one's file before the younger entry goes; one that is still there then is dropped at the next start;
+//! - from `Shipping` on the held files stay until `Stored` is durable, and the entry until the files are gone.
 //!
 //! What never happens: an entry without its dump being reported lost, a dump taken twice, a file in `dumps` or `.salvage` that no entry
 //! names being given an old id (anyone may have planted it; it becomes a new entry, marked).
@@ -23,6 +25,7 @@ mod ballast;
 mod claim;
 mod entry;
 mod holding;
+mod join;
 mod load;
 mod metrics;
 mod raw;
@@ -37,14 +40,19 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::{SignedDuration, Timestamp};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use tokio::sync::Notify;
 
 use self::ballast::Ballast;
-use crate::decide::{Holding, Limits, Room};
-use crate::model::{CrashId, FileId, escaped};
-use crate::sys::{Dir, Lock, LockError, write_durably};
+use crate::decide::{Holding, Kin, Limits, Room, Written};
+use crate::model::{CrashId, FileId, Step, escaped};
+use crate::sys::{Dir, Journal, Lock, LockError, step, write_durably};
 
-pub use entry::{Choice, Entry, Origin, Phase, Place};
+pub use entry::{
+    Choice, Entry, Kept, Origin, Phase, Piece, Place, Position, Progress, Sent, Uploading,
+};
+pub use join::Kinship;
 pub use metrics::{Loss, Metrics};
 pub use raw::RawName;
 pub use steps::{Claim, Copied, OpenError};
@@ -93,6 +101,7 @@ pub struct Spool {
     config: Config,
     entries: Dir,
     dumps: Dir,
+    uploads: Dir,
     ballast: Ballast,
     metrics: Metrics,
     inner: Mutex<Inner>,
@@ -113,28 +122,62 @@ struct Inner {
 /// would be hundreds of megabytes.
 #[derive(Debug)]
 struct Slot {
-    file: FileId,
+    files: Vec<Kept>,
     original: Option<FileId>,
-    place: Place,
-    data_bytes: u64,
+    near: Near,
     attempts: u32,
     not_before: Option<Timestamp>,
     /// Somebody works on it.
     busy: bool,
 }
 
+/// What of an entry others look at that may be of the same crash.
+#[derive(Debug)]
+struct Near {
+    /// Stands for the directory it came from.
+    directory: u64,
+    written: Written,
+    stage: Stage,
+}
+
+/// How far an entry has come, as far as others must know.
+#[derive(Debug)]
+enum Stage {
+    /// What it is will be known.
+    Unknown,
+    /// It waits for what else the crash left.
+    Waiting(Box<Kin>),
+    /// It is decided.
+    Decided,
+}
+
 impl Slot {
     fn of(entry: &Entry, busy: bool) -> Self {
-        let (file, place) = entry.phase.dump();
+        let written = entry.origin.written();
+        let stage = match &entry.phase {
+            Phase::Claiming { .. } | Phase::Held { .. } | Phase::Copied { .. } => Stage::Unknown,
+            Phase::Waiting { pieces } => pieces
+                .first()
+                .map_or(Stage::Decided, |own| Stage::Waiting(Box::new(own.kin()))),
+            _ => Stage::Decided,
+        };
         Self {
-            file,
+            files: entry.files(),
             original: entry.phase.original(),
-            place,
-            data_bytes: entry.origin.data_bytes,
+            near: Near {
+                directory: entry.origin.directory(),
+                written,
+                stage,
+            },
             attempts: entry.attempts,
             not_before: entry.not_before,
             busy,
         }
+    }
+
+    fn data_bytes(&self) -> u64 {
+        let bytes = self.files.iter().map(|kept| kept.data_bytes);
+        bytes.fold(0, u64::saturating_add)
     }
 
     /// No wait is longer than [`LONGEST_WAIT`]: a later time was written by a clock that has been set back since.
@@ -164,6 +207,7 @@ enum Way {
 const LOCK: &str = "lock";
 const ENTRIES: &str = "entries";
 const DUMPS: &str = "dumps";
+const UPLOADS: &str = "uploads";
 
 impl Spool {
     /// Opens the state directory, takes its lock and loads what it holds.
@@ -188,11 +232,13 @@ impl Spool {
         let lock = Lock::take(&real.join(LOCK), &config.about)?;
         let entries = sub_directory(&state, ENTRIES).map_err(failed("make entries/ in"))?;
         let dumps = sub_directory(&state, DUMPS).map_err(failed("make dumps/ in"))?;
+        let uploads = sub_directory(&state, UPLOADS).map_err(failed("make uploads/ in"))?;
         let ballast = Ballast::new(state);
         let spool = Self {
             config,
             entries,
             dumps,
+            uploads,
             ballast,
             metrics,
             inner: Mutex::default(),
@@ -260,14 +306,19 @@ impl Spool {
         self.changed.notify_one();
     }
 
-    /// Makes an entry's present form durable.
+    /// Makes an entry's present form durable, as a step of its way.
     ///
     /// # Errors
     /// Those of the disk; the entry's last durable form stands.
-    pub fn save(&self, entry: &Entry) -> Result<(), Error> {
+    pub fn save(&self, as_step: Step, entry: &Entry) -> Result<(), Error> {
+        step(as_step, || self.write_state(entry))
+    }
+
+    fn write_state(&self, entry: &Entry) -> Result<(), Error> {
         let json = serde_json::to_vec(entry)
             .map_err(|error| self.failed("write the state of", entry.id)(error.into()))?;
         let name = state_file(entry.id);
+        // Within a step.
         let first = write_durably(&self.entries, &name, &json);
         let written = match first {
             // A full disk must not keep what fills it from being shipped: the ballast gives its room.
@@ -284,11 +335,47 @@ impl Spool {
         Ok(())
     }
 
+    /// Begins the journal of an entry's multipart upload with its first record, in place of an earlier one.
+    ///
+    /// # Errors
+    /// Those of the disk.
+    pub fn begin_journal(&self, id: CrashId, first: &impl Serialize) -> io::Result<Journal> {
+        step(Step::BeginJournal, || {
+            let mut journal = Journal::begin(&self.uploads, &journal_file(id))?;
+            journal.append(first)?;
+            Ok(journal)
+        })
+    }
+
+    /// Opens the journal of an entry's multipart upload and reads its records.
+    ///
+    /// # Errors
+    /// Those of the disk, and [`io::ErrorKind::InvalidData`] for records that are none of `R`.
+    pub fn open_journal<R: DeserializeOwned>(
+        &self,
+        id: CrashId,
+    ) -> io::Result<Option<(Journal, Vec<R>)>> {
+        Journal::open(&self.uploads, &journal_file(id))
+    }
+
+    /// Removes an entry's journal, if there is one.
+    ///
+    /// # Errors
+    /// Those of the disk.
+    pub fn remove_journal(&self, id: CrashId) -> io::Result<()> {
+        let name = journal_file(id);
+        if self.uploads.stat(&name).is_err() {
+            return Ok(());
+        }
+        step(Step::RemoveJournal, || self.uploads.remove_file(&name))
+    }
+
     /// Notes a failed attempt and when the next one may be. Kept in memory even where the disk refuses it.
     pub fn postpone(&self, entry: &mut Entry, not_before: Timestamp) {
         entry.attempts = entry.attempts.saturating_add(1);
         entry.not_before = Some(not_before);
-        if self.save(entry).is_err()
+        // No step of its way: without it the next attempt only comes sooner.
+        if self.write_state(entry).is_err()
             && let Some(slot) = self.inner().slots.get_mut(&entry.id)
         {
             slot.attempts = entry.attempts;
@@ -309,17 +396,17 @@ impl Spool {
         })
     }
 
-    /// Removes an entry's state file and forgets it.
-    fn remove(&self, id: CrashId) -> Result<(), Error> {
-        match self.entries.remove_file(&state_file(id)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                return Err(self.failed("remove the state of", id)(error));
+    /// Removes an entry's state file and what is left of its journal, and forgets it.
+    fn remove(&self, as_step: Step, id: CrashId) -> Result<(), Error> {
+        self.remove_journal(id)
+            .map_err(self.failed("remove the journal of", id))?;
+        let removed = step(as_step, || {
+            match self.entries.remove_file(&state_file(id)) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+                _ => self.entries.sync(),
             }
-            _ => self
-                .entries
-                .sync()
-                .map_err(self.failed("remove the state of", id))?,
-        }
+        });
+        removed.map_err(self.failed("remove the state of", id))?;
         let mut inner = self.inner();
         inner.slots.remove(&id);
         self.show(&inner);
@@ -332,7 +419,10 @@ impl Spool {
         let is_it = |known: &FileId| known.same_file(&file);
         let inner = self.inner();
         let mut slots = inner.slots.values();
-        slots.any(|slot| is_it(&slot.file) || slot.original.as_ref().is_some_and(is_it))
+        slots.any(|slot| {
+            slot.files.iter().any(|kept| is_it(&kept.file))
+                || slot.original.as_ref().is_some_and(is_it)
+        })
     }
 
     fn show(&self, inner: &Inner) {
@@ -362,7 +452,7 @@ fn holding_of(inner: &Inner) -> Holding {
     let bytes = inner
         .slots
         .values()
-        .map(|slot| slot.data_bytes)
+        .map(Slot::data_bytes)
         .fold(0, u64::saturating_add);
     Holding {
         bytes,
@@ -379,6 +469,10 @@ fn is_full(error: &io::Error) -> bool {
 
 fn state_file(id: CrashId) -> OsString {
     format!("{id}.json").into()
+}
+
+fn journal_file(id: CrashId) -> OsString {
+    id.to_string().into()
 }
 
 fn sub_directory(state: &Dir, name: &str) -> io::Result<Dir> {

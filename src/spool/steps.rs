@@ -7,13 +7,14 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::claim::held_name;
-use super::entry::{Entry, Phase, Place, SourceDir};
+use super::entry::{Entry, Kept, Phase, Place, SourceDir};
 use super::holding::Holding;
 use super::metrics::Loss;
+use super::raw::RawName;
 use super::{Spool, Way};
 use crate::decide::{Demand, Refusal, admit};
-use crate::model::{FileId, Mark, escaped};
-use crate::sys::{CopyError, Dir, Stat, copy_sparse};
+use crate::model::{FileId, Mark, Step, escaped};
+use crate::sys::{CopyError, Dir, Stat, copy_sparse, step};
 
 /// Copies that changed under the copying are made again this often before they are kept and marked.
 const COPIES: u32 = 3;
@@ -70,10 +71,11 @@ impl Spool {
         };
         if moved {
             entry.phase = Phase::Held { file, place };
-            self.save(entry).map_err(io::Error::other)?;
+            self.save(Step::NoteHeld, entry).map_err(io::Error::other)?;
             return Ok(Claim::Held);
         }
-        self.remove(entry.id).map_err(io::Error::other)?;
+        self.remove(Step::RemoveEntry, entry.id)
+            .map_err(io::Error::other)?;
         Ok(Claim::Abandoned)
     }
 
@@ -94,7 +96,12 @@ impl Spool {
             // An earlier attempt came this far, but not to its state: only whole copies have this name.
             return self.copied(entry, copy.file, file, at);
         }
-        let original = self.open_dump(entry)?;
+        let original = self.open_file(&Kept {
+            id: entry.id,
+            file,
+            place: Place::Source(at.clone()),
+            data_bytes: entry.origin.data_bytes,
+        })?;
         let before = Stat::of(&original).map_err(OpenError::Io)?;
         let demand = Demand {
             bytes: entry.origin.data_bytes,
@@ -112,7 +119,9 @@ impl Spool {
             return Ok(Copied::NoRoom(refusal));
         }
         let partial = Self::partial_name(entry.id);
-        let copied = self.copy_to(&partial, &original, before.size);
+        let copied = step(Step::Copy, || {
+            self.copy_to(&partial, &original, before.size)
+        });
         let copy = match copied {
             Ok(copy) => copy,
             Err(stopped) => {
@@ -128,9 +137,10 @@ impl Spool {
             }
             entry.origin.mark(Mark::ChangedWhileRead);
         }
-        self.dumps
-            .rename(&partial, &self.dumps, &whole)
-            .map_err(OpenError::Io)?;
+        step(Step::NameCopy, || {
+            self.dumps.rename(&partial, &self.dumps, &whole)
+        })
+        .map_err(OpenError::Io)?;
         self.copied(entry, copy, file, at)
     }
 
@@ -150,7 +160,7 @@ impl Spool {
         };
         let before = std::mem::replace(&mut entry.phase, copied);
         let attempts = std::mem::take(&mut entry.attempts);
-        self.save(entry).map_err(|error| {
+        self.save(Step::NoteCopied, entry).map_err(|error| {
             entry.phase = before;
             entry.attempts = attempts;
             OpenError::Io(io::Error::other(error))
@@ -171,7 +181,7 @@ impl Spool {
             }
             _ => Err(OpenError::Io(error)),
         };
-        // Left by an attempt that was cut short.
+        // Within a step. Left by an attempt that was cut short.
         let _ = self.dumps.remove_file(partial);
         let copy = self.dumps.create_file(partial).map_err(failed)?;
         let keep_free = self.config.limits.keep_free;
@@ -196,7 +206,9 @@ impl Spool {
         };
         let place = Place::Source(at);
         match self.dir_of(&place) {
-            Ok(dir) => remove_if_same(&dir, &held_name(entry.id, &place), original)?,
+            Ok(dir) => step(Step::RemoveOriginal, || {
+                remove_if_same(&dir, &held_name(entry.id, &place), original)
+            })?,
             // And the original with it.
             Err(error) if is_gone(&place, &error) => {}
             Err(error) => return Err(error),
@@ -205,23 +217,26 @@ impl Spool {
             file,
             place: Place::Spool,
         };
-        self.save(entry).map_err(io::Error::other)
+        self.save(Step::NoteOriginalGone, entry)
+            .map_err(io::Error::other)
     }
 
-    /// Opens a held dump for reading.
+    /// Opens a held file for reading.
     ///
     /// # Errors
     /// [`OpenError::Gone`] if it is certainly not there any more.
-    pub fn open_dump(&self, entry: &Entry) -> Result<File, OpenError> {
-        let (file, place) = entry.phase.dump();
-        let dir = self.dir_of(&place).map_err(|error| {
-            if is_gone(&place, &error) {
+    pub fn open_file(&self, kept: &Kept) -> Result<File, OpenError> {
+        let Kept {
+            id, file, place, ..
+        } = kept;
+        let dir = self.dir_of(place).map_err(|error| {
+            if is_gone(place, &error) {
                 OpenError::Gone
             } else {
                 OpenError::Io(error)
             }
         })?;
-        let opened = match dir.open_file(&held_name(entry.id, &place)) {
+        let opened = match dir.open_file(&held_name(*id, place)) {
             Ok(opened) => opened,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(OpenError::Gone),
             Err(error) => return Err(OpenError::Io(error)),
@@ -230,34 +245,35 @@ impl Spool {
         let same = Stat::of(&opened)
             .map_err(OpenError::Io)?
             .file
-            .same_file(&file);
+            .same_file(file);
         if matches!(place, Place::Source(_)) && !same {
             return Err(OpenError::Gone);
         }
         Ok(opened)
     }
 
-    /// Removes a dump that is stored, then its entry.
+    /// Removes the files of a crash that is stored, then its entry.
     ///
     /// # Errors
-    /// It cannot be removed now.
+    /// They cannot be removed now.
     pub fn discard(&self, entry: &Entry) -> io::Result<()> {
-        let (file, place) = entry.phase.dump();
-        let dir = self.dir_of(&place)?;
-        let name = held_name(entry.id, &place);
-        match place {
-            Place::Source(_) => remove_if_same(&dir, &name, file)?,
-            Place::Spool | Place::Holding(_) => remove_if_there(&dir, &name)?,
+        for Kept {
+            id, file, place, ..
+        } in entry.files()
+        {
+            let dir = self.dir_of(&place)?;
+            let name = held_name(id, &place);
+            step(Step::RemoveDump, || match place {
+                Place::Source(_) => remove_if_same(&dir, &name, file),
+                Place::Spool | Place::Holding(_) => remove_if_there(&dir, &name),
+            })?;
         }
-        self.remove(entry.id).map_err(io::Error::other)
+        self.remove(Step::RemoveEntry, entry.id)
+            .map_err(io::Error::other)
     }
 
-    /// Gives up an entry whose dump is gone; counted and logged as what it is.
-    ///
-    /// # Errors
-    /// The state cannot be removed now.
-    pub fn lose(&self, entry: &Entry, loss: Loss) -> io::Result<()> {
-        self.remove(entry.id).map_err(io::Error::other)?;
+    /// Counts and logs a file that is gone although it was held.
+    pub fn count_lost(&self, entry: &Entry, loss: Loss) {
         self.metrics.lost(loss);
         tracing::error!(
             crash = %entry.id,
@@ -266,6 +282,16 @@ impl Spool {
             reason = loss.name(),
             "a held dump is lost"
         );
+    }
+
+    /// Gives up an entry whose dump is gone; counted and logged as what it is.
+    ///
+    /// # Errors
+    /// The state cannot be removed now.
+    pub fn lose(&self, entry: &Entry, loss: Loss) -> io::Result<()> {
+        self.remove(Step::RemoveEntry, entry.id)
+            .map_err(io::Error::other)?;
+        self.count_lost(entry, loss);
         Ok(())
     }
 
@@ -300,14 +326,20 @@ fn is_gone(place: &Place, error: &io::Error) -> bool {
 }
 
 fn open_below(at: &SourceDir) -> io::Result<Dir> {
-    let mut dir = Dir::open(Path::new(at.root.as_os_str()))?;
-    for level in &at.levels {
+    open_levels(Path::new(at.root.as_os_str()), &at.levels)
+}
+
+/// Opens a directory of a source, level by level.
+pub(super) fn open_levels(root: &Path, levels: &[RawName]) -> io::Result<Dir> {
+    let mut dir = Dir::open(root)?;
+    for level in levels {
         dir = dir.open_dir(level.as_os_str())?;
     }
     Ok(dir)
 }
 
 fn remove_if_there(dir: &Dir, name: &std::ffi::OsStr) -> io::Result<()> {
+    // Within a step.
     match dir.remove_file(name) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => dir.sync(),

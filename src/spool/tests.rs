@@ -177,12 +177,12 @@ fn step(spool: &Spool, entry: &mut Entry, stored: &mut Stored) {
         Phase::Stored { .. } => spool.discard(entry).expect("discard"),
         _ => {
             let mut content = Vec::new();
-            let mut file = spool.open_dump(entry).expect("open");
+            let files = entry.files();
+            let mut file = spool.open_file(&files[0]).expect("open");
             file.read_to_end(&mut content).expect("read");
             assert!(stored.insert(entry.id, content).is_none(), "stored twice");
-            let (file, place) = entry.phase.dump();
-            entry.phase = Phase::Stored { file, place };
-            spool.save(entry).expect("save");
+            entry.phase = Phase::Stored { files };
+            spool.save(Step::NoteStored, entry).expect("save");
         }
     }
 }
@@ -197,12 +197,21 @@ fn only(spool: &Spool) -> Entry {
 /// Puts the entry's state back to an earlier phase, as if the agent had been stopped before it wrote the later one.
 fn rewind(spool: &Spool, mut entry: Entry, phase: Phase) {
     entry.phase = phase;
-    spool.save(&entry).expect("save");
+    spool.save(Step::NoteHeld, &entry).expect("save");
 }
 
 fn claiming(entry: &Entry) -> Phase {
-    let (file, place) = entry.phase.dump();
+    let Kept { file, place, .. } = own_file(entry);
     Phase::Claiming { file, place }
+}
+
+fn own_file(entry: &Entry) -> Kept {
+    entry.files().remove(0)
+}
+
+/// Where the entry's own file is held, by name.
+fn own_name(entry: &Entry) -> OsString {
+    held_name(entry.id, &own_file(entry).place)
 }
 
 /// The directory that a claimed dump was moved to.
@@ -237,7 +246,7 @@ fn stopped_after_the_intent_and_before_the_move() {
     for by in WAYS {
         stopped(by, 1, |bench, spool| {
             let entry = only(&spool);
-            let name = held_name(entry.id, &entry.phase.dump().1);
+            let name = own_name(&entry);
             std::fs::rename(
                 claimed_to(bench).join(name),
                 bench.source().join("pod/core"),
@@ -334,7 +343,7 @@ fn stopped_after_it_was_stored_it_is_not_stored_again() {
             while !matches!(entry.phase, Phase::Stored { .. }) {
                 step(&spool, &mut entry, &mut stored);
             }
-            let name = held_name(entry.id, &entry.phase.dump().1);
+            let name = own_name(&entry);
             let place = match by {
                 By::Hold => claimed_to(bench),
                 _ => bench.path("state/dumps"),

@@ -267,6 +267,14 @@ impl Stat {
     pub fn of(file: impl AsFd) -> io::Result<Self> {
         stat_at(file.as_fd(), OsStr::new(""), AtFlags::EMPTY_PATH)
     }
+
+    /// When it was begun, never later than its last change: its birth, or where the file system keeps none its last change.
+    pub fn began(&self) -> Timestamp {
+        match Timestamp::from_nanosecond(self.file.born) {
+            Ok(born) if self.file.born > 0 => born.min(self.changed),
+            _ => self.changed,
+        }
+    }
 }
 
 fn is_dot(name: &CStr) -> bool {

@@ -126,6 +126,61 @@ fn unsafe_code_is_in_sys_only() -> Result<()> {
     Ok(())
 }
 
+/// Calls that change something outside the process, as `spool` and `ship` write them.
+const EFFECTS: [&str; 12] = [
+    ".rename(",
+    ".rename_over(",
+    ".remove_file(",
+    ".append(",
+    "copy_sparse(",
+    "write_durably(",
+    "Journal::begin(",
+    "store.put(",
+    "store.begin(",
+    "store.put_part(",
+    "store.complete(",
+    "store.abort(",
+];
+
+/// What changes something on a dump's way names a step, where tests can end the agent. A function that is only called within a step, or that is on no
+/// dump's way, says so.
+#[test]
+fn whatever_changes_something_on_a_dumps_way_is_a_step() -> Result<()> {
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut found = 0;
+    for module in ["spool", "ship"] {
+        for file in rust_files(&src.join(module))? {
+            if file.ends_with("spool/tests.rs") {
+                continue;
+            }
+            let text = std::fs::read_to_string(&file)?;
+            for function in functions_of(product_part(&text)) {
+                let effects = EFFECTS.iter().filter(|effect| function.contains(**effect));
+                let named = ["step(", "step_of(", "// No step", "// Within a step"];
+                for effect in effects {
+                    found += 1;
+                    ensure!(
+                        named.iter().any(|name| function.contains(name)),
+                        "{}: `{effect}` is no step in:{function}",
+                        file.display()
+                    );
+                }
+            }
+        }
+    }
+    ensure!(
+        found > 20,
+        "only {found} effects were found: they are written otherwise now"
+    );
+    Ok(())
+}
+
+/// A file's functions with what stands before them, roughly: from one end of a function to the next.
+fn functions_of(text: &str) -> impl Iterator<Item = &str> {
+    text.split("\n    }\n\n")
+        .flat_map(|part| part.split("\n}\n"))
+}
+
 /// Tests may use what they like.
 fn product_part(text: &str) -> &str {
     text.split("#[cfg(test)]\nmod tests")

@@ -6,6 +6,8 @@ mod support;
 mod agent;
 mod cli;
 mod dumps;
+#[cfg(feature = "fault-points")]
+mod fault_points;
 mod garage;
 mod hostile;
 mod house;

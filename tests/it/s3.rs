@@ -8,7 +8,7 @@ use crate::support::readers::sha256;
 use crate::support::s3::{S3Op, S3Server, no_credentials_env};
 
 /// A node whose agent ships to the server, below a prefix.
-fn node_for(server: &S3Server) -> Result<Node> {
+pub(crate) fn node_for(server: &S3Server) -> Result<Node> {
     let mut node = Node::new()?;
     let url = format!("s3://{}/some/prefix", server.bucket());
     node.store = format!(

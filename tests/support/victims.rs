@@ -173,7 +173,21 @@ impl Launch {
         })
     }
 
-    fn dotnet(mode: &str, dump: &Createdump) -> Result<Self> {
+    /// A JVM that dies of its full heap: it writes `hs_err_pidPID.log` into its directory and aborts.
+    pub(crate) fn java_crash() -> Result<Self> {
+        let mut command = Command::new("java");
+        command
+            .args(["-Xmx32m", "-Xshare:auto", "-XX:+CrashOnOutOfMemoryError"])
+            .arg("-cp")
+            .arg(provisioned("SALVAGE_TEST_JAVA_CLASSES")?)
+            .arg("Heap");
+        Ok(Self {
+            core: KernelCore::Unwanted,
+            ..Self::command(command)
+        })
+    }
+
+    pub(crate) fn dotnet(mode: &str, dump: &Createdump) -> Result<Self> {
         let mut command = Command::new(provisioned("SALVAGE_TEST_DOTNET")?.join("modes/modes"));
         command
             .arg(mode)
@@ -198,6 +212,12 @@ impl Launch {
             core: KernelCore::Wanted,
             copy: None,
         }
+    }
+
+    /// Lets the kernel write a core as well, beside what the runtime leaves.
+    pub(crate) fn with_kernel_core(mut self) -> Self {
+        self.core = KernelCore::Wanted;
+        self
     }
 
     pub(crate) fn arg(mut self, argument: impl AsRef<std::ffi::OsStr>) -> Self {

@@ -9,7 +9,7 @@ use object::Endianness;
 use super::super::read_at::{Source, Unread, Window};
 use super::fields::Fields;
 use super::notes::Span;
-use crate::model::{SignalInfo, signal_name};
+use crate::model::{Sha256, SignalInfo, signal_name};
 
 /// Head of `struct elf_prstatus`: one thread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,6 +109,10 @@ pub(super) struct Auxv {
     pub(super) random: Option<u64>,
     /// Name the program was started by, above the environment strings.
     pub(super) exec_name: Option<u64>,
+    /// Where the dynamic linker was loaded.
+    pub(super) linker: Option<u64>,
+    /// The page of code that the kernel lends every process.
+    pub(super) vdso: Option<u64>,
 }
 
 /// Most bytes of the vector read; real ones have about 350.
@@ -133,9 +137,11 @@ impl Auxv {
             let slot = match kind {
                 0 => break,
                 3 => &mut auxv.program_headers,
+                7 => &mut auxv.linker,
                 9 => &mut auxv.entry,
                 25 => &mut auxv.random,
                 31 => &mut auxv.exec_name,
+                33 => &mut auxv.vdso,
                 _ => continue,
             };
             // A static non-PIE program may have no headers in memory; the kernel then writes 0.
@@ -144,5 +150,20 @@ impl Auxv {
             }
         }
         Ok(auxv)
+    }
+
+    /// A digest of what the kernel places at random for each program it starts, the same in every core of one process and, the children
+    /// it forks apart, in no other. Where randomisation is switched off it tells nothing apart, and is no ground for anything alone.
+    pub(super) fn image(&self) -> Option<String> {
+        const HEX: usize = 32;
+        let placed = [self.random?, self.exec_name?];
+        let maybe = [self.program_headers, self.entry, self.linker, self.vdso];
+        let all = placed
+            .into_iter()
+            .chain(maybe.into_iter().map(Option::unwrap_or_default));
+        let bytes: Vec<u8> = all.flat_map(u64::to_le_bytes).collect();
+        let mut digest = hex::encode(Sha256::of(&bytes));
+        digest.truncate(HEX);
+        Some(digest)
     }
 }

@@ -114,6 +114,8 @@ fn read_notes(
         Auxv::default()
     });
 
+    facts.image = auxv.image();
+
     let mut clues = Clues::default();
     let mut files = notes.files.map_or_else(Files::default, |span| {
         files::read(source, header.endian, span, &auxv, &mut clues)

@@ -154,7 +154,18 @@ impl Run<'_> {
         self.step(Operation::Put, false, outcome);
     }
 
+    /// Gives up what an earlier probe of this node left when it was stopped. The key is this node's own, and one agent at a time probes there; where the
+    /// listing is not allowed it is left to the bucket's lifecycle rule.
+    async fn abort_leftovers(&self) {
+        for left in self.store.uploads(self.key).await.unwrap_or_default() {
+            if let Err(error) = self.store.abort(&left).await {
+                tracing::debug!(key = %self.key, %error, "what an earlier probe began cannot be given up");
+            }
+        }
+    }
+
     async fn upload_and_abort(&mut self) {
+        self.abort_leftovers().await;
         let mut with_crc = true;
         let (upload, part) = loop {
             match self.first_part(with_crc).await {
