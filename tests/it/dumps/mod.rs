@@ -7,6 +7,7 @@ mod appearing;
 mod claims;
 mod contested;
 mod dotnet;
+mod joined;
 mod jvm;
 mod kernel_cores;
 mod large;

@@ -1,0 +1,399 @@
+//! The agent is killed right before and right after each step of a dump's way, on its first run and again on the run after it, and in the end every dump is
+//! stored once, byte for byte, with no upload open and nothing held.
+//!
+//! The steps come from the code ([`Step::ALL`]); a new one fails here until a scene meets it, since [`scene_of`] must name one. Each point is met [`ROUNDS`] times in
+//! each of the two runs; the table of what was met is printed.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::process::ExitStatusExt;
+use std::path::PathBuf;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use anyhow::{Context, Result, ensure};
+use salvage::model::Step;
+
+use crate::s3::node_for;
+use crate::support::agent::{Agent, Node, has_no_files};
+use crate::support::disk::SmallDisk;
+use crate::support::s3::S3Server;
+
+const ROUNDS: usize = 5;
+
+/// Agents that run side by side: most of their time they wait for the disk.
+const AT_ONCE: usize = 6;
+
+const WHEN: [&str; 2] = ["before", "after"];
+
+/// What has to be there for a step to be met.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Scene {
+    /// Dumps that go up in one request.
+    Small,
+    /// Dumps that go up in parts.
+    Large,
+    /// Dumps that go up in parts, in a store that refuses one of each first upload.
+    Refused,
+    /// Dumps on another mount, where they cannot be renamed.
+    Copied,
+    /// Reports and the dumps they belong to.
+    Joined,
+}
+
+fn scene_of(step: Step) -> Scene {
+    match step {
+        Step::Intend
+        | Step::Take
+        | Step::NoteHeld
+        | Step::NoteChoice
+        | Step::PutArtifact
+        | Step::VerifyArtifact
+        | Step::NoteObject
+        | Step::NoteManifest
+        | Step::PutManifest
+        | Step::VerifyManifest
+        | Step::NoteStored
+        | Step::RemoveDump
+        | Step::RemoveEntry => Scene::Small,
+        Step::NoteBeginning
+        | Step::Begin
+        | Step::BeginJournal
+        | Step::NoteBegun
+        | Step::SendPart
+        | Step::JournalPart
+        | Step::JournalWhole
+        | Step::Complete
+        | Step::RemoveJournal => Scene::Large,
+        Step::Abort | Step::NoteAborted => Scene::Refused,
+        Step::Copy
+        | Step::NameCopy
+        | Step::NoteCopied
+        | Step::RemoveOriginal
+        | Step::NoteOriginalGone => Scene::Copied,
+        Step::NoteFacts | Step::Join | Step::ForgetJoined => Scene::Joined,
+    }
+}
+
+/// One point, met in the `round`-th set.
+#[derive(Clone, Copy, Debug)]
+struct Case {
+    step: Step,
+    when: &'static str,
+    round: usize,
+}
+
+/// A node, its store, and what was put into its source.
+struct Stage {
+    scene: Scene,
+    server: S3Server,
+    node: Node,
+    source: PathBuf,
+    seed: u64,
+    /// Every file that must be stored, by its name.
+    files: BTreeMap<String, Vec<u8>>,
+    crashes: usize,
+    _disk: Option<SmallDisk>,
+}
+
+impl Stage {
+    fn new(scene: Scene, seed: u64) -> Result<Self> {
+        let server = S3Server::start();
+        let mut node = node_for(&server)?;
+        let mut source = node.crash();
+        let mut disk = None;
+        if scene == Scene::Copied {
+            let small = SmallDisk::of_mebibytes(16)?;
+            source = small.path().join("source");
+            fs::create_dir(&source)?;
+            // Not sticky and open to all: a holding directory there could be renamed away.
+            fs::set_permissions(&source, std::os::unix::fs::PermissionsExt::from_mode(0o777))?;
+            node.sources = format!("[{{path: {source:?}}}]");
+            disk = Some(small);
+        }
+        Ok(Self {
+            scene,
+            server,
+            node,
+            source,
+            seed,
+            files: BTreeMap::new(),
+            crashes: 0,
+            _disk: disk,
+        })
+    }
+
+    fn noise(&mut self, len: usize) -> Vec<u8> {
+        self.seed += 1;
+        let mut bytes = vec![0; len];
+        fastrand::Rng::with_seed(self.seed).fill(&mut bytes);
+        bytes
+    }
+
+    /// What crashes between two runs.
+    fn crash(&mut self) -> Result<()> {
+        match self.scene {
+            Scene::Small | Scene::Copied => {
+                for _ in 0..3 {
+                    let dump = self.noise(50_000);
+                    self.put_alone("core", dump)?;
+                }
+            }
+            Scene::Large | Scene::Refused => {
+                let dump = self.noise(9 << 20);
+                self.put_alone("core", dump)?;
+            }
+            Scene::Joined => {
+                let n = self.crashes;
+                let report = format!(
+                    "{{\"payload\":{{\"protocol_version\":\"1.0.0\",\"process_name\":\"{n}-{}\"}}}}",
+                    self.seed
+                );
+                let noise = self.noise(5_000);
+                let dump = core_by_createdump(n as u32 + 1, &noise);
+                self.put(format!("dmp.{n}.crashreport.json"), report.into_bytes())?;
+                self.put(format!("dmp.{n}"), dump)?;
+                self.crashes += 1;
+            }
+        }
+        Ok(())
+    }
+
+    fn put_alone(&mut self, name: &str, content: Vec<u8>) -> Result<()> {
+        self.crashes += 1;
+        self.put(format!("{name}.{}", self.crashes), content)
+    }
+
+    fn put(&mut self, name: String, content: Vec<u8>) -> Result<()> {
+        fs::write(self.source.join(&name), &content)?;
+        self.files.insert(name, content);
+        Ok(())
+    }
+
+    /// Runs the agent until a point ends it.
+    fn run_into(&self, case: Case, nth: usize) -> Result<()> {
+        let fault = format!("{}:{}:{nth}", case.step.name(), case.when);
+        let mut command = self.node.command()?;
+        command.env("SALVAGE_FAULT", &fault);
+        let mut agent = match Agent::start(command) {
+            Ok(agent) => agent,
+            // A start that finds something half done does so before it says anything.
+            Err(error) if format!("{error:#}").contains("no further line") => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        let status = agent.process().wait()?;
+        ensure!(status.signal() == Some(libc::SIGKILL), "{fault}: {status}");
+        Ok(())
+    }
+
+    /// Runs the agent to the end and looks at everything.
+    fn finish(&self) -> Result<()> {
+        let agent = self.node.start()?;
+        let crashes = self.node.wait_for_crashes(&agent, self.crashes)?;
+        let mut stored = BTreeMap::new();
+        let objects = self.server.objects();
+        for crash in &crashes {
+            let id = crash["id"].as_str().context("an id")?;
+            let manifest = self.node.manifest(id)?;
+            for artifact in manifest["artifacts"].as_array().context("artifacts")? {
+                let key = artifact["key"].as_str().context("a key")?;
+                let object = objects
+                    .get(&format!("some/prefix/{key}"))
+                    .with_context(|| format!("no object {key}"))?;
+                let name = artifact["original_name"].as_str().context("a name")?;
+                let before = stored.insert(name.to_owned(), zstd::decode_all(&**object)?);
+                ensure!(before.is_none(), "{name} is stored twice");
+            }
+        }
+        ensure!(stored == self.files, "what is stored is not what was there");
+        for directory in ["entries", "dumps", "uploads"] {
+            ensure!(
+                has_no_files(&self.node.state.join(directory))?,
+                "{directory} is not empty"
+            );
+        }
+        ensure!(has_no_files(&self.source)?, "the source is not empty");
+        ensure!(
+            self.server.open_uploads().is_empty(),
+            "uploads are open: {:?}",
+            self.server.open_uploads()
+        );
+        ensure!(agent.metric("salvage_dumps_lost_total{reason=\"vanished\"}")? == 0.0);
+        agent.stop()
+    }
+}
+
+/// A core as small as .NET's `createdump` could write one: its notes begin with the process, its ABI byte is that of Linux (`<elf.h>`, `<linux/elfcore.h>`).
+fn core_by_createdump(pid: u32, memory: &[u8]) -> Vec<u8> {
+    const PRPSINFO: usize = 136;
+    let (notes, note) = (64 + 2 * 56, 20 + PRPSINFO);
+    let mut core = vec![0; notes + note];
+    let mut put = |at: usize, bytes: &[u8]| core[at..at + bytes.len()].copy_from_slice(bytes);
+    put(0, b"\x7fELF\x02\x01\x01\x03");
+    put(16, &[4, 0, 62, 0, 1]);
+    put(32, &[64]);
+    put(52, &[64, 0, 56, 0, 2]);
+    // PT_NOTE, then PT_LOAD with the memory.
+    put(64, &[4, 0, 0, 0, 4]);
+    put(64 + 8, &(notes as u64).to_le_bytes());
+    put(64 + 32, &(note as u64).to_le_bytes());
+    put(120, &[1, 0, 0, 0, 6]);
+    put(120 + 8, &((notes + note) as u64).to_le_bytes());
+    put(120 + 16, &0x10_0000u64.to_le_bytes());
+    put(120 + 32, &(memory.len() as u64).to_le_bytes());
+    put(120 + 40, &(memory.len() as u64).to_le_bytes());
+    put(notes, &[5, 0, 0, 0, PRPSINFO as u8, 0, 0, 0, 3]);
+    put(notes + 12, b"CORE");
+    put(notes + 20 + 24, &pid.to_le_bytes());
+    core.extend(memory);
+    core
+}
+
+impl Case {
+    /// Which meeting of the point ends the first run: a step that several dumps take is cut at another one each time.
+    fn nth(self) -> usize {
+        match scene_of(self.step) {
+            Scene::Small | Scene::Copied => self.round % 3 + 1,
+            _ if self.step == Step::SendPart || self.step == Step::JournalPart => {
+                self.round % 2 + 1
+            }
+            _ => 1,
+        }
+    }
+
+    fn run(self) -> Result<()> {
+        let seed = self.round as u64 * 1_000_000 + self.step as u64 * 1_000;
+        let mut stage = Stage::new(scene_of(self.step), seed)?;
+        let refuses = stage.scene == Scene::Refused;
+        stage.crash()?;
+        if refuses {
+            stage.server.refuse_part(2, 400);
+        }
+        stage.run_into(self, self.nth()).context("first run")?;
+        stage.crash()?;
+        stage.run_into(self, 1).context("second run")?;
+        stage.server.healthy();
+        stage.finish().context("last run")
+    }
+}
+
+/// Runs all cases, several at once; what was met, by point.
+fn run_all(cases: Vec<Case>) -> Result<BTreeMap<(Step, &'static str), usize>> {
+    let (next, met, failed) = (
+        AtomicUsize::new(0),
+        Mutex::new(BTreeMap::new()),
+        Mutex::new(Vec::new()),
+    );
+    std::thread::scope(|scope| {
+        for _ in 0..AT_ONCE {
+            scope.spawn(|| {
+                while let Some(case) = cases.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    match case.run() {
+                        Ok(()) => {
+                            let mut met = met.lock().expect("no panic");
+                            *met.entry((case.step, case.when)).or_insert(0) += 1;
+                        }
+                        Err(error) => {
+                            failed
+                                .lock()
+                                .expect("no panic")
+                                .push(format!("{case:?}: {error:#}"));
+                        }
+                    }
+                }
+            });
+        }
+    });
+    let failed = failed.into_inner()?;
+    ensure!(
+        failed.is_empty(),
+        "{} of {} cases:\n{}",
+        failed.len(),
+        cases.len(),
+        failed.join("\n\n")
+    );
+    Ok(met.into_inner()?)
+}
+
+fn every_point_of(scenes: &[Scene]) -> Result<()> {
+    let mut cases = Vec::new();
+    for step in Step::ALL {
+        for when in WHEN {
+            for round in 0..ROUNDS {
+                if scenes.contains(&scene_of(*step)) {
+                    cases.push(Case {
+                        step: *step,
+                        when,
+                        round,
+                    });
+                }
+            }
+        }
+    }
+    let count = cases.len();
+    let met = run_all(cases)?;
+    println!(
+        "step                  killed before, first run / resumed   after, first run / resumed"
+    );
+    for step in Step::ALL
+        .iter()
+        .filter(|step| scenes.contains(&scene_of(**step)))
+    {
+        let [before, after] = WHEN.map(|when| met.get(&(*step, when)).copied().unwrap_or(0));
+        println!(
+            "{:<22}{before:>16} / {before}{after:>28} / {after}",
+            step.name()
+        );
+        ensure!(before >= ROUNDS && after >= ROUNDS);
+    }
+    println!("{count} sets of dumps, {} kills", 2 * count);
+    Ok(())
+}
+
+#[test]
+fn killed_at_every_step_of_small_dumps() -> Result<()> {
+    every_point_of(&[Scene::Small])
+}
+
+#[test]
+fn killed_at_every_step_of_an_upload() -> Result<()> {
+    every_point_of(&[Scene::Large, Scene::Refused])
+}
+
+#[test]
+fn killed_at_every_step_of_joining() -> Result<()> {
+    every_point_of(&[Scene::Joined])
+}
+
+mod as_root {
+    use super::*;
+
+    #[test]
+    #[ignore = "needs root; tests/run runs it as root"]
+    fn killed_at_every_step_of_copying() -> Result<()> {
+        every_point_of(&[Scene::Copied])
+    }
+}
+
+/// The points are told from outside as well: a whole way with nothing armed meets every step that its scene is for.
+#[test]
+fn a_way_meets_the_steps_that_are_listed() -> Result<()> {
+    let mut stage = Stage::new(Scene::Large, 1)?;
+    let log = stage.node.path("points");
+    stage
+        .node
+        .env
+        .push(("SALVAGE_FAULT_LOG".into(), log.display().to_string()));
+    stage.crash()?;
+    stage.finish()?;
+    let met = fs::read_to_string(&log)?;
+    for step in Step::ALL {
+        if scene_of(*step) == Scene::Large {
+            for when in WHEN {
+                let point = format!("{}:{when}", step.name());
+                ensure!(met.lines().any(|line| line == point), "{point}");
+            }
+        }
+    }
+    Ok(())
+}
