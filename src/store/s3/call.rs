@@ -8,9 +8,7 @@ use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 
 use super::client::Ready;
 use super::errors;
-use super::known::Known;
 use super::transfer::{Progress, watched};
-use crate::store::sums::Sums;
 use crate::store::{Error, Operation, Problem, Result, bare};
 
 /// One call: what it is about, and the client it goes through.
@@ -20,12 +18,6 @@ pub(super) struct Call<'a> {
     /// The key with the store's prefix.
     pub(super) name: String,
     pub(super) ready: &'a Ready,
-}
-
-/// A store's answer to a put, part or completion.
-pub(super) struct Stored {
-    pub(super) etag: String,
-    pub(super) crc64nvme: Option<String>,
 }
 
 impl Call<'_> {
@@ -86,14 +78,5 @@ impl Call<'_> {
                 Err(self.error(Problem::Failed(why.to_owned())))
             }
         }
-    }
-
-    /// Holds a receipt against what was sent, where the store's ETags allow it.
-    pub(super) fn check_etag(&self, etag: &str, sums: &Sums, known: Known) -> Result<()> {
-        if !known.md5_etags || bare(etag).eq_ignore_ascii_case(&sums.md5_hex()) {
-            return Ok(());
-        }
-        let what = "the ETag it answered with is not the MD5 of what was sent";
-        Err(self.error(Problem::Mismatch(what.to_owned())))
     }
 }

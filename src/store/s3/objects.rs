@@ -4,19 +4,19 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use aws_sdk_s3::operation::get_object::GetObjectOutput;
-use aws_sdk_s3::types::{ChecksumMode, ChecksumType, EncodingType, ServerSideEncryption};
+use aws_sdk_s3::types::{ChecksumMode, ChecksumType, EncodingType};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::{Bytes, BytesMut};
 
-use super::call::{Call, Stored};
+use super::call::Call;
 use super::known::Known;
 use super::transfer::{self, Progress};
-use super::verify::{Head, write_crc};
-use super::{S3Store, errors, listing};
+use super::verify::{Head, Told, is_own_key, write_crc};
+use super::{S3Store, errors, listing, verify};
 use crate::model::ObjectKey;
 use crate::store::sums::Sums;
-use crate::store::{ListQuery, Operation, PAGE, Page, Problem, Result};
+use crate::store::{ListQuery, Md5s, Operation, PAGE, Page, Problem, Result};
 
 impl S3Store {
     pub(super) async fn put_as(
@@ -26,7 +26,7 @@ impl S3Store {
         sums: &Sums,
         create: bool,
         with: Known,
-    ) -> Result<Stored> {
+    ) -> Result<Told> {
         let call = self.call(Operation::Put, key).await?;
         let progress = Progress::of(sums.bytes);
         let request = call
@@ -48,12 +48,18 @@ impl S3Store {
                 request.send(),
             )
             .await?;
-        let etag = call.etag(answer.e_tag())?;
-        call.check_etag(&etag, sums, with)?;
-        Ok(Stored {
-            etag,
+        let told = Told {
+            etag: Some(call.etag(answer.e_tag())?),
             crc64nvme: answer.checksum_crc64_nvme().map(str::to_owned),
-        })
+            own_key: is_own_key(
+                answer.server_side_encryption(),
+                answer.sse_customer_algorithm(),
+            ),
+        };
+        let md5 = Md5s::Whole(sums.md5_hex());
+        verify::compare(sums.crc64nvme, &md5, &told, with)
+            .map_err(|problem| call.error(problem))?;
+        Ok(told)
     }
 
     pub(super) async fn head(&self, key: &ObjectKey) -> Result<Head> {
@@ -67,19 +73,19 @@ impl S3Store {
             .checksum_mode(ChecksumMode::Enabled);
         let answer = call.send(self.limits.stall, request.send()).await?;
         let full = !matches!(answer.checksum_type(), Some(ChecksumType::Composite));
-        let own_key = answer.sse_customer_algorithm().is_some()
-            || matches!(
-                answer.server_side_encryption(),
-                Some(ServerSideEncryption::AwsKms | ServerSideEncryption::AwsKmsDsse)
-            );
         Ok(Head {
             bytes: answer.content_length(),
-            etag: answer.e_tag().map(str::to_owned),
-            crc64nvme: answer
-                .checksum_crc64_nvme()
-                .filter(|_| full)
-                .map(str::to_owned),
-            own_key,
+            told: Told {
+                etag: answer.e_tag().map(str::to_owned),
+                crc64nvme: answer
+                    .checksum_crc64_nvme()
+                    .filter(|_| full)
+                    .map(str::to_owned),
+                own_key: is_own_key(
+                    answer.server_side_encryption(),
+                    answer.sse_customer_algorithm(),
+                ),
+            },
         })
     }
 

@@ -6,9 +6,8 @@
 use bytes::Bytes;
 
 use super::S3Store;
-use super::call::Stored;
 use super::known::Known;
-use super::verify::{etag_of, judge, read_crc};
+use super::verify::{Told, etag_of, judge, read_crc};
 use crate::model::ObjectKey;
 use crate::store::probe::{PROBE_BODY, find_part, find_upload};
 use crate::store::sums::Sums;
@@ -98,7 +97,7 @@ impl Run<'_> {
                     let crc = with.crc_of_puts && self.is_our_crc(stored.crc64nvme.as_deref());
                     self.known = Known {
                         crc_of_puts: crc,
-                        md5_etags: bare(&stored.etag).eq_ignore_ascii_case(&self.sums.md5_hex()),
+                        md5_etags: is(&stored, Some(self.sums.md5_hex())),
                         ..with
                     };
                     return Ok(());
@@ -113,7 +112,7 @@ impl Run<'_> {
         }
     }
 
-    async fn put_with(&self, create: bool, with: Known) -> Result<Stored> {
+    async fn put_with(&self, create: bool, with: Known) -> Result<Told> {
         self.store
             .put_as(self.key, self.body.clone(), &self.sums, create, with)
             .await
@@ -124,7 +123,7 @@ impl Run<'_> {
         let outcome = match self.store.head(self.key).await {
             Ok(head) => {
                 self.known.may_look = true;
-                self.known.crc_of_puts = self.is_our_crc(head.crc64nvme.as_deref());
+                self.known.crc_of_puts = self.is_our_crc(head.told.crc64nvme.as_deref());
                 judge(&self.expected(), &head, self.known)
                     .map(|_| ())
                     .map_err(|problem| Error::new(Operation::Head, self.about(), problem))
@@ -208,6 +207,9 @@ impl Run<'_> {
         };
         if with_crc && completed.as_ref().is_err_and(refused) {
             completed = self.whole_upload(false).await;
+        } else if completed.as_ref().is_err_and(forgotten) {
+            // The answer was lost, and the request repeated: only another upload tells.
+            completed = self.whole_upload(with_crc).await;
         }
         self.step(Operation::Complete, true, completed);
     }
@@ -230,7 +232,7 @@ impl Run<'_> {
         }
     }
 
-    async fn complete(&self, upload: &Upload, part: &Part, create: bool) -> Result<Stored> {
+    async fn complete(&self, upload: &Upload, part: &Part, create: bool) -> Result<Told> {
         let expected = self.expected_of(part);
         self.store
             .complete_as(upload, std::slice::from_ref(part), &expected, create)
@@ -252,16 +254,15 @@ impl Run<'_> {
     }
 
     /// Notes what the checksums of a completed upload turned out to be.
-    async fn look_at_upload(&mut self, stored: &Stored, part: &Part, with_crc: bool) -> Result<()> {
+    async fn look_at_upload(&mut self, stored: &Told, part: &Part, with_crc: bool) -> Result<()> {
         let expected = self.expected_of(part);
-        let ours = etag_of(&expected.md5s);
-        self.known.md5_part_etags = ours.is_some_and(|etag| bare(&stored.etag) == etag);
+        self.known.md5_part_etags = is(stored, etag_of(&expected.md5s));
         let mut crc = stored.crc64nvme.clone();
         if self.known.may_look {
             let head = self.store.head(self.key).await?;
             judge(&expected, &head, self.known)
                 .map_err(|problem| Error::new(Operation::Complete, self.about(), problem))?;
-            crc = head.crc64nvme;
+            crc = head.told.crc64nvme;
         }
         self.known.crc_of_uploads = with_crc && self.is_our_crc(crc.as_deref());
         Ok(())
@@ -316,7 +317,19 @@ impl Run<'_> {
     }
 }
 
+/// Whether a store's ETag is this one.
+fn is(told: &Told, etag: Option<String>) -> bool {
+    let (Some(told), Some(etag)) = (told.etag.as_deref(), etag) else {
+        return false;
+    };
+    bare(told).eq_ignore_ascii_case(&etag)
+}
+
 /// Whether trying with less can help.
 fn refused(error: &Error) -> bool {
     matches!(error.problem(), Problem::Refused(_))
+}
+
+fn forgotten(error: &Error) -> bool {
+    *error.problem() == Problem::NoSuchUpload
 }

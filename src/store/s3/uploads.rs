@@ -10,15 +10,15 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
 
-use super::call::{Call, Stored};
+use super::call::Call;
 use super::transfer::{self, Progress};
 use super::unfinished::{self, Marker};
-use super::verify::write_crc;
+use super::verify::{self, Told, is_own_key, write_crc};
 use super::{S3Store, sums_of};
 use crate::model::ObjectKey;
 use crate::store::{
-    Expected, Operation, PAGE, PARTS_MAX, Part, PartInfo, Problem, Result, UPLOADS_MAX, Upload,
-    check_parts,
+    Expected, Md5s, Operation, PAGE, PARTS_MAX, Part, PartInfo, Problem, Result, UPLOADS_MAX,
+    Upload, check_parts,
 };
 
 /// Upload ids are a few hundred bytes; this one goes into our state.
@@ -134,12 +134,22 @@ impl S3Store {
             )
             .await?;
         let etag = call.etag(answer.e_tag())?;
-        call.check_etag(&etag, &sums, known)?;
+        let told = Told {
+            etag: Some(etag.clone()),
+            crc64nvme: answer.checksum_crc64_nvme().map(str::to_owned),
+            own_key: is_own_key(
+                answer.server_side_encryption(),
+                answer.sse_customer_algorithm(),
+            ),
+        };
+        let md5 = sums.md5_hex();
+        verify::compare(sums.crc64nvme, &Md5s::Whole(md5.clone()), &told, known)
+            .map_err(|problem| call.error(problem))?;
         Ok(Part {
             number,
             bytes: sums.bytes,
             etag,
-            md5: sums.md5_hex(),
+            md5,
         })
     }
 
@@ -149,7 +159,7 @@ impl S3Store {
         parts: &[Part],
         expected: &Expected,
         create: bool,
-    ) -> Result<Stored> {
+    ) -> Result<Told> {
         let call = self.call(Operation::Complete, &upload.key).await?;
         check_parts(upload, parts, expected).map_err(|problem| call.error(problem))?;
         let token = call.token(upload)?;
@@ -180,10 +190,14 @@ impl S3Store {
             .set_checksum_type(token.with_crc.then_some(ChecksumType::FullObject))
             .set_mpu_object_size(token.with_crc.then_some(length));
         let answer = call.send(self.limits.completion, request.send()).await?;
-        Ok(Stored {
-            etag: call.etag(answer.e_tag())?,
+        let told = Told {
+            etag: Some(call.etag(answer.e_tag())?),
             crc64nvme: answer.checksum_crc64_nvme().map(str::to_owned),
-        })
+            own_key: is_own_key(answer.server_side_encryption(), None),
+        };
+        verify::compare(expected.crc64nvme, &expected.md5s, &told, self.known())
+            .map_err(|problem| call.error(problem))?;
+        Ok(told)
     }
 
     pub(super) async fn give_up(&self, upload: &Upload) -> Result<()> {

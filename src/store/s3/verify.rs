@@ -1,9 +1,10 @@
 //! Whether what a store keeps is what was sent.
 //!
-//! Pure: from what HEAD says to a verdict. The checksum of the whole counts most, for the store made or checked it from the content.
-//! ETags are compared only where the probe saw that they are MD5s, and never where the object is encrypted under a key of its own,
+//! Pure: from what HEAD or an answer says to a verdict. The checksum of the whole counts most, for the store made or checked it from the
+//! content. ETags are compared only where the probe saw that they are MD5s, and never where the object is encrypted under a key of its own,
 //! which makes them something else.
 
+use aws_sdk_s3::types::ServerSideEncryption;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 
@@ -16,6 +17,12 @@ use crate::store::{Expected, Md5s, Problem, Verified, bare};
 #[derive(Clone, Debug, Default)]
 pub(super) struct Head {
     pub(super) bytes: Option<i64>,
+    pub(super) told: Told,
+}
+
+/// What a store says of a content: in HEAD, or in its answer to a put, part or completion.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Told {
     pub(super) etag: Option<String>,
     /// CRC-64/NVME of the whole, as the store writes it.
     pub(super) crc64nvme: Option<String>,
@@ -23,7 +30,12 @@ pub(super) struct Head {
     pub(super) own_key: bool,
 }
 
-/// Compares.
+/// Whether an answer speaks of a key of the object's own. What S3 does to every object (`AES256`) leaves ETags as they are.
+pub(super) fn is_own_key(by_store: Option<&ServerSideEncryption>, by_client: Option<&str>) -> bool {
+    by_client.is_some() || !matches!(by_store, None | Some(ServerSideEncryption::Aes256))
+}
+
+/// Compares an object.
 pub(super) fn judge(expected: &Expected, head: &Head, known: Known) -> Result<Verified, Problem> {
     let Some(bytes) = head.bytes.and_then(|bytes| u64::try_from(bytes).ok()) else {
         return Err(Problem::Mismatch("its length is not told".to_owned()));
@@ -34,25 +46,37 @@ pub(super) fn judge(expected: &Expected, head: &Head, known: Known) -> Result<Ve
             expected.bytes
         )));
     }
-    if let Some(crc) = head.crc64nvme.as_deref().and_then(read_crc) {
-        if crc == expected.crc64nvme {
-            return Ok(Verified::Content);
+    match compare(expected.crc64nvme, &expected.md5s, &head.told, known)? {
+        true => Ok(Verified::Content),
+        false => Ok(Verified::Length),
+    }
+}
+
+/// Compares a content; false where nothing is told that could be.
+pub(super) fn compare(
+    crc64nvme: u64,
+    md5s: &Md5s,
+    told: &Told,
+    known: Known,
+) -> Result<bool, Problem> {
+    if let Some(crc) = told.crc64nvme.as_deref().and_then(read_crc) {
+        if crc == crc64nvme {
+            return Ok(true);
         }
         return Err(Problem::Mismatch(format!(
-            "its CRC-64/NVME is {crc:016x}, and that of what was sent {:016x}",
-            expected.crc64nvme
+            "its CRC-64/NVME is {crc:016x}, and that of what was sent {crc64nvme:016x}"
         )));
     }
-    let by_etag = match expected.md5s {
+    let by_etag = match md5s {
         Md5s::Whole(_) => known.md5_etags,
         Md5s::Parts(_) => known.md5_part_etags,
     };
-    let etags = (head.etag.as_deref(), etag_of(&expected.md5s));
-    let (true, false, (Some(kept), Some(sent))) = (by_etag, head.own_key, etags) else {
-        return Ok(Verified::Length);
+    let etags = (told.etag.as_deref(), etag_of(md5s));
+    let (true, false, (Some(kept), Some(sent))) = (by_etag, told.own_key, etags) else {
+        return Ok(false);
     };
     if bare(kept).eq_ignore_ascii_case(&sent) {
-        return Ok(Verified::Content);
+        return Ok(true);
     }
     Err(Problem::Mismatch(format!(
         "its ETag is {}, and that of what was sent {sent}",
@@ -89,10 +113,17 @@ mod tests {
         ..Known::NOTHING
     };
 
-    fn head(expected: &Expected) -> Head {
+    fn head(expected: &Expected, told: Told) -> Head {
         Head {
             bytes: Some(expected.bytes as i64),
-            ..Head::default()
+            told,
+        }
+    }
+
+    fn crc(crc64nvme: u64) -> Told {
+        Told {
+            crc64nvme: Some(write_crc(crc64nvme)),
+            ..Told::default()
         }
     }
 
@@ -104,12 +135,8 @@ mod tests {
     fn the_length_decides_first() {
         let expected = Expected::of(b"content");
         for bytes in [None, Some(-1), Some(0), Some(8), Some(i64::MAX)] {
-            let crc64nvme = Some(write_crc(expected.crc64nvme));
-            let head = Head {
-                bytes,
-                crc64nvme,
-                ..Head::default()
-            };
+            let told = crc(expected.crc64nvme);
+            let head = Head { bytes, told };
             assert!(mismatch(judge(&expected, &head, ALL)), "{bytes:?}");
         }
     }
@@ -117,22 +144,19 @@ mod tests {
     #[test]
     fn a_checksum_of_the_whole_is_believed_before_an_etag() {
         let expected = Expected::of(b"content");
-        let right = Head {
-            crc64nvme: Some(write_crc(expected.crc64nvme)),
+        let judge = |told, known| judge(&expected, &head(&expected, told), known);
+        let right = Told {
             etag: Some("\"something else\"".to_owned()),
-            ..head(&expected)
+            ..crc(expected.crc64nvme)
         };
-        assert_eq!(judge(&expected, &right, ALL), Ok(Verified::Content));
-        let wrong = Head {
-            crc64nvme: Some(write_crc(expected.crc64nvme ^ 1)),
-            ..head(&expected)
-        };
-        assert!(mismatch(judge(&expected, &wrong, Known::NOTHING)));
-        let garbage = Head {
+        assert_eq!(judge(right, ALL), Ok(Verified::Content));
+        let wrong = crc(expected.crc64nvme ^ 1);
+        assert!(mismatch(judge(wrong, Known::NOTHING)));
+        let garbage = Told {
             crc64nvme: Some("garbage".to_owned()),
-            ..head(&expected)
+            ..Told::default()
         };
-        assert_eq!(judge(&expected, &garbage, ALL), Ok(Verified::Length));
+        assert_eq!(judge(garbage, ALL), Ok(Verified::Length));
     }
 
     #[test]
@@ -149,25 +173,32 @@ mod tests {
             (&whole, "\"187EF4436122D1CC2F40DC2B92F0EBA0\""),
             (&parts, "96e024ba2074fe77e8e965ba43a704be-2"),
         ] {
-            let right = Head {
+            let judge = |told: &Told, known| judge(expected, &head(expected, told.clone()), known);
+            let right = Told {
                 etag: Some(etag.to_owned()),
-                ..head(expected)
+                ..Told::default()
             };
-            let wrong = Head {
+            let wrong = Told {
                 etag: Some(etag.replace('e', "f").replace('E', "F")),
-                ..head(expected)
+                ..Told::default()
             };
-            let own_key = Head {
+            let own_key = Told {
                 own_key: true,
                 ..wrong.clone()
             };
-            assert_eq!(judge(expected, &right, ALL), Ok(Verified::Content));
-            assert!(mismatch(judge(expected, &wrong, ALL)));
-            assert_eq!(
-                judge(expected, &wrong, Known::NOTHING),
-                Ok(Verified::Length)
-            );
-            assert_eq!(judge(expected, &own_key, ALL), Ok(Verified::Length));
+            assert_eq!(judge(&right, ALL), Ok(Verified::Content));
+            assert!(mismatch(judge(&wrong, ALL)));
+            assert_eq!(judge(&wrong, Known::NOTHING), Ok(Verified::Length));
+            assert_eq!(judge(&own_key, ALL), Ok(Verified::Length));
         }
+    }
+
+    #[test]
+    fn what_s3_does_to_every_object_is_no_key_of_its_own() {
+        use ServerSideEncryption::{Aes256, AwsKms, AwsKmsDsse};
+        assert!(!is_own_key(None, None) && !is_own_key(Some(&Aes256), None));
+        assert!(is_own_key(Some(&AwsKms), None) && is_own_key(Some(&AwsKmsDsse), None));
+        assert!(is_own_key(Some(&"something:new".into()), None));
+        assert!(is_own_key(None, Some("AES256")));
     }
 }

@@ -12,15 +12,15 @@ use salvage::store::{
 use super::bench::{PART, Way, config, expected, key, noise, open_server, send_parts, told};
 use crate::support::s3::{S3Op, S3Server};
 
-const PROBE: &str = "artifacts/cluster=c/probe=n";
+pub(super) const PROBE: &str = "artifacts/cluster=c/probe=n";
 
-async fn server() -> (S3Server, Arc<dyn Store>) {
+pub(super) async fn server() -> (S3Server, Arc<dyn Store>) {
     let server = S3Server::start();
     let store = open_server(&server, Way::default()).await;
     (server, store)
 }
 
-async fn probed() -> (S3Server, Arc<dyn Store>) {
+pub(super) async fn probed() -> (S3Server, Arc<dyn Store>) {
     let (server, store) = server().await;
     let probe = store.probe(&key(PROBE)).await;
     assert!(probe.failure().is_none(), "{:?}", probe.failure());
@@ -28,14 +28,14 @@ async fn probed() -> (S3Server, Arc<dyn Store>) {
     (server, store)
 }
 
-async fn put(store: &dyn Store, name: &str) -> Result<(), Error> {
+pub(super) async fn put(store: &dyn Store, name: &str) -> Result<(), Error> {
     store
         .put(&key(name), noise(1_000, 1), PutMode::Create)
         .await
 }
 
 /// The text holds the remedy and no secret.
-fn assert_told(server: &S3Server, error: &Error, remedy: &str) {
+pub(super) fn assert_told(server: &S3Server, error: &Error, remedy: &str) {
     let text = told(error);
     assert!(text.contains(remedy), "{text}");
     let all = format!("{text} {error:?}");
@@ -152,58 +152,6 @@ async fn a_missing_permission_is_named_by_the_probe() {
         server.healthy();
         let probe = store.probe(&key(PROBE)).await;
         assert!(probe.failure().is_none(), "{:?}", probe.failure());
-    }
-}
-
-#[tokio::test]
-async fn a_put_that_was_swallowed_is_seen() {
-    let (server, store) = probed().await;
-    server.swallow();
-    let content = noise(PART + 1, 1);
-    store
-        .put(&key("put"), content.clone(), PutMode::Create)
-        .await
-        .expect("it says so");
-    let upload = store
-        .begin(&key("parts"), PART as u64)
-        .await
-        .expect("begun");
-    let parts = send_parts(&*store, &upload, &content).await;
-    let whole = expected(&content, &parts);
-    store
-        .complete(&upload, &parts, &whole, PutMode::Create)
-        .await
-        .expect("it says so");
-    for (name, expected) in [("put", &Expected::of(&content)), ("parts", &whole)] {
-        let error = store.verify(&key(name), expected).await.expect_err("gone");
-        assert_eq!(*error.problem(), Problem::NotFound, "{error}");
-        assert_eq!(error.retry(), Retry::Transient);
-    }
-    let probe = store.probe(&key(PROBE)).await;
-    let error = probe.failure().expect("a store that lies is not ready");
-    assert_eq!(error.operation(), Operation::Head);
-}
-
-#[tokio::test]
-async fn a_content_that_was_changed_is_seen() {
-    for only_md5 in [false, true] {
-        let (server, store) = server().await;
-        if only_md5 {
-            server.no_checksums();
-        }
-        let probe = store.probe(&key(PROBE)).await;
-        assert_eq!(probe.full_checksums, !only_md5);
-        server.corrupt();
-        let content = noise(PART + 1, 1);
-        store
-            .put(&key("put"), content.clone(), PutMode::Create)
-            .await
-            .expect("it says so");
-        let verified = store.verify(&key("put"), &Expected::of(&content)).await;
-        let error = verified.expect_err("differs");
-        assert!(matches!(error.problem(), Problem::Mismatch(_)), "{error}");
-        let probe = store.probe(&key(PROBE)).await;
-        assert!(probe.failure().is_some(), "{:?}", probe.steps);
     }
 }
 
@@ -342,28 +290,6 @@ async fn a_wrong_region_is_answered_with_the_right_one() {
 }
 
 #[tokio::test]
-async fn a_completion_whose_answer_was_lost_is_found_by_verifying() {
-    let (server, store) = probed().await;
-    let content = noise(PART + 1, 1);
-    let upload = store.begin(&key("x"), PART as u64).await.expect("begun");
-    let parts = send_parts(&*store, &upload, &content).await;
-    let whole = expected(&content, &parts);
-    server.completion_answer_lost();
-    let error = store
-        .complete(&upload, &parts, &whole, PutMode::Create)
-        .await
-        .expect_err("lost");
-    let unclear = matches!(
-        error.problem(),
-        Problem::NoSuchUpload | Problem::Unreachable(_)
-    );
-    assert!(unclear, "{error}");
-    assert_eq!(error.retry(), Retry::Transient);
-    let verified = store.verify(&key("x"), &whole).await;
-    assert_eq!(verified.expect("there"), Verified::Content);
-}
-
-#[tokio::test]
 async fn a_completion_that_fails_after_its_status_is_an_error() {
     let (server, store) = server().await;
     let content = noise(PART + 1, 1);
@@ -429,81 +355,6 @@ async fn an_answer_without_an_etag_is_no_receipt() {
 }
 
 #[tokio::test]
-async fn a_receipt_that_does_not_fit_is_refused_where_etags_are_md5() {
-    let (server, store) = probed().await;
-    server.odd_etags();
-    let error = put(&*store, "x").await.expect_err("another ETag");
-    assert!(matches!(error.problem(), Problem::Mismatch(_)), "{error}");
-    assert_told(&server, &error, "ETag");
-}
-
-#[tokio::test]
-async fn who_may_not_look_takes_the_answer_and_claims_no_more() {
-    let (server, store) = server().await;
-    server.deny(S3Op::Head);
-    let probe = store.probe(&key(PROBE)).await;
-    assert!(probe.failure().is_none(), "{:?}", probe.failure());
-    assert!(probe.full_checksums, "the store's answers say so");
-    put(&*store, "x").await.expect("stored");
-    let verified = store
-        .verify(&key("x"), &Expected::of(&noise(1_000, 1)))
-        .await;
-    assert_eq!(verified.expect("an answer"), Verified::Answer);
-}
-
-#[tokio::test]
-async fn without_a_listing_absent_and_denied_look_alike_and_content_is_never_claimed() {
-    let (server, store) = server().await;
-    server.deny_list();
-    let sent = Expected::of(&noise(1_000, 1));
-    let verified = store.verify(&key("absent"), &sent).await;
-    assert_eq!(verified.expect("an answer"), Verified::Answer);
-    let probe = store.probe(&key(PROBE)).await;
-    assert!(probe.failure().is_none(), "{:?}", probe.failure());
-    // Now it is known that what is there may be looked at.
-    let error = store.verify(&key("absent"), &sent).await;
-    let error = error.expect_err("absent");
-    assert!(matches!(error.problem(), Problem::Denied(_)), "{error}");
-    assert_told(&server, &error, "s3:ListBucket");
-    put(&*store, "there").await.expect("stored");
-    let verified = store.verify(&key("there"), &sent).await;
-    assert_eq!(verified.expect("there"), Verified::Content);
-}
-
-#[tokio::test]
-async fn nothing_is_asked_of_a_store_that_a_probe_has_not_seen() {
-    let (server, store) = server().await;
-    put(&*store, "x").await.expect("stored");
-    let request = server.requests().remove(0);
-    assert!(request.header("content-md5").is_some());
-    for name in [
-        "if-none-match",
-        "x-amz-checksum-crc64nvme",
-        "x-amz-sdk-checksum-algorithm",
-        "x-amz-trailer",
-        "content-encoding",
-    ] {
-        assert_eq!(request.header(name), None, "{name}");
-    }
-    server.forget_requests();
-    let probe = store.probe(&key(PROBE)).await;
-    assert!(probe.honours_create && probe.full_checksums);
-    assert!(server.requests().len() <= 16, "{:?}", server.requests());
-    server.forget_requests();
-    store
-        .put(&key("y"), noise(1_000, 1), PutMode::Create)
-        .await
-        .expect("stored");
-    let request = server.requests().remove(0);
-    for name in ["content-md5", "if-none-match", "x-amz-checksum-crc64nvme"] {
-        assert!(request.header(name).is_some(), "{name}");
-    }
-    assert_eq!(request.signed_by(), Some(server.access_key()));
-    assert_eq!(request.status, Some(200));
-    assert_eq!(request.target.split('?').next(), Some("/dumps/y"));
-}
-
-#[tokio::test]
 async fn what_a_store_says_cannot_fill_a_log_or_move_a_cursor() {
     let (server, store) = server().await;
     let text = format!("\u{1b}[2J {}", "long ".repeat(100_000));
@@ -525,18 +376,6 @@ async fn an_answer_that_is_no_s3_is_no_success() {
     assert!(matches!(upload.problem(), Problem::Failed(_)), "{upload}");
     let error = put(&*store, "x").await.expect_err("no receipt");
     assert!(matches!(error.problem(), Problem::Failed(_)), "{error}");
-}
-
-#[tokio::test]
-async fn an_object_that_goes_away_is_not_found_any_more() {
-    let (server, store) = probed().await;
-    put(&*store, "x").await.expect("stored");
-    server.remove("x");
-    let verified = store
-        .verify(&key("x"), &Expected::of(&noise(1_000, 1)))
-        .await;
-    let error = verified.expect_err("gone");
-    assert_eq!(*error.problem(), Problem::NotFound, "{error}");
 }
 
 #[tokio::test]

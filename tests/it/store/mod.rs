@@ -5,3 +5,4 @@ mod credentials;
 mod faults;
 mod suite;
 mod unfinished;
+mod verifying;

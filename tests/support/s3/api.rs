@@ -65,8 +65,8 @@ fn is_here(bucket: &str, region: Option<&Region>) -> S3Result<()> {
     }
 }
 
-fn may_write(faults: &Faults, there: bool, condition: Option<&IfNoneMatch>) -> S3Result<()> {
-    match (condition, faults.conditions) {
+fn may_write(taken: Conditions, there: bool, condition: Option<&IfNoneMatch>) -> S3Result<()> {
+    match (condition, taken) {
         (None, _) | (Some(_), Conditions::Ignored) => Ok(()),
         (Some(_), Conditions::Refused) => Err(s3_error!(
             NotImplemented,
@@ -120,6 +120,23 @@ fn stored_etag(faults: &Faults, md5: &str) -> String {
     }
 }
 
+/// What is kept of a content that arrived, and what is said of it.
+fn received(faults: &Faults, content: Content) -> (Content, Content) {
+    match (faults.corrupt, faults.owns_up) {
+        (false, _) => (content.clone(), content),
+        (true, false) => (content.clone().corrupted(), content),
+        (true, true) => (content.clone().corrupted(), content.corrupted()),
+    }
+}
+
+fn own_key() -> ServerSideEncryption {
+    ServerSideEncryption::from_static(ServerSideEncryption::AWS_KMS)
+}
+
+fn encryption(faults: &Faults) -> Option<ServerSideEncryption> {
+    faults.own_key.then(own_key)
+}
+
 fn lean() -> S3Error {
     s3_error!(InternalError, "lean mode kept no bytes of it")
 }
@@ -142,23 +159,21 @@ impl S3 for Api {
         check_sums(&faults, &content, md5.as_deref(), crc.as_deref())?;
         let mut kept = lock(&self.0.kept);
         let there = kept.objects.contains_key(&input.key);
-        may_write(&faults, there, input.if_none_match.as_ref())?;
-        let md5 = content.md5_hex();
+        may_write(faults.conditions.0, there, input.if_none_match.as_ref())?;
+        let (content, told) = received(&faults, content);
         let checksum = faults.checksums == Checksums::Kept;
         let output = PutObjectOutput {
-            e_tag: etag_for(&faults, &md5),
-            checksum_crc64nvme: checksum.then(|| content.crc64nvme()),
+            e_tag: etag_for(&faults, &told.md5_hex()),
+            checksum_crc64nvme: checksum.then(|| told.crc64nvme()),
+            server_side_encryption: encryption(&faults),
             ..Default::default()
         };
         if !faults.swallow {
-            let content = match faults.corrupt {
-                true => content.corrupted(),
-                false => content,
-            };
             let object = Stored {
                 etag: stored_etag(&faults, &content.md5_hex()),
                 content,
                 checksum,
+                own_key: faults.own_key,
             };
             kept.objects.insert(input.key, object);
         }
@@ -215,6 +230,7 @@ impl S3 for Api {
             checksum_type: checksum.is_some().then_some(full),
             checksum_crc64nvme: checksum,
             e_tag: Some(ETag::Strong(object.etag)),
+            server_side_encryption: object.own_key.then(own_key),
             last_modified: Some(SystemTime::now().into()),
             ..Default::default()
         }))
@@ -276,6 +292,7 @@ impl S3 for Api {
             .ok_or_else(no_upload)?;
         let output = UploadPartOutput {
             e_tag: etag_for(&faults, &content.md5_hex()),
+            server_side_encryption: encryption(&faults),
             ..Default::default()
         };
         upload.parts.insert(input.part_number, content);
@@ -298,7 +315,7 @@ impl S3 for Api {
         let upload = upload
             .filter(|upload| upload.key == input.key)
             .ok_or_else(no_upload)?;
-        may_write(&faults, there, input.if_none_match.as_ref())?;
+        may_write(faults.conditions.1, there, input.if_none_match.as_ref())?;
         let named = input.multipart_upload.and_then(|upload| upload.parts);
         let parts = named_parts(&faults, upload, &named.unwrap_or_default())?;
         let (content, etag) = Content::joined(&parts, self.0.keep_up_to);
@@ -322,23 +339,22 @@ impl S3 for Api {
             }));
         }
         let checksum = faults.checksums == Checksums::Kept;
+        let (content, told) = received(&faults, content);
         let output = CompleteMultipartUploadOutput {
             bucket: Some(input.bucket),
             key: Some(input.key.clone()),
             e_tag: etag_for(&faults, &etag),
-            checksum_crc64nvme: checksum.then(|| content.crc64nvme()),
+            checksum_crc64nvme: checksum.then(|| told.crc64nvme()),
+            server_side_encryption: encryption(&faults),
             ..Default::default()
         };
         kept.uploads.remove(&input.upload_id);
         if !faults.swallow {
-            let content = match faults.corrupt {
-                true => content.corrupted(),
-                false => content,
-            };
             let object = Stored {
                 content,
                 etag: stored_etag(&faults, &etag),
                 checksum,
+                own_key: faults.own_key,
             };
             kept.objects.insert(input.key, object);
         }

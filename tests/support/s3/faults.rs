@@ -75,9 +75,12 @@ pub(super) struct Faults {
     pub(super) answer: Option<(u16, String, String)>,
     pub(super) hanging: BTreeSet<S3Op>,
     pub(super) dropped: BTreeSet<S3Op>,
-    pub(super) conditions: Conditions,
+    /// Of puts and of completions.
+    pub(super) conditions: (Conditions, Conditions),
     pub(super) checksums: Checksums,
     pub(super) odd_etags: bool,
+    pub(super) own_key: bool,
+    pub(super) owns_up: bool,
     pub(super) no_etags: bool,
     pub(super) page: Option<usize>,
     pub(super) equal_parts: bool,

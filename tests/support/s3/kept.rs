@@ -39,6 +39,8 @@ pub(super) struct Object {
     pub(super) etag: String,
     /// Whether a checksum is given out for it.
     pub(super) checksum: bool,
+    /// Whether it is encrypted under a key of its own.
+    pub(super) own_key: bool,
 }
 
 /// One upload.
@@ -65,6 +67,7 @@ impl Object {
             etag: content.md5_hex(),
             content,
             checksum: true,
+            own_key: false,
         }
     }
 }

@@ -208,6 +208,11 @@ impl S3Server {
         self.fault(|faults| faults.corrupt = true)
     }
 
+    /// Keeps something else of the same length, and answers with what that is.
+    pub(crate) fn corrupt_and_say_so(&self) -> &Self {
+        self.fault(|faults| (faults.corrupt, faults.owns_up) = (true, true))
+    }
+
     /// Refuses part `number` with a status, 400 or 500 for example.
     pub(crate) fn refuse_part(&self, number: u32, status: u16) -> &Self {
         self.fault(|faults| faults.refused_part = Some((number, status)))
@@ -255,12 +260,22 @@ impl S3Server {
 
     /// Overwrites although told not to.
     pub(crate) fn no_if_none_match(&self) -> &Self {
-        self.fault(|faults| faults.conditions = Conditions::Ignored)
+        self.fault(|faults| faults.conditions = (Conditions::Ignored, Conditions::Ignored))
+    }
+
+    /// Overwrites by a put although told not to.
+    pub(crate) fn no_if_none_match_of_puts(&self) -> &Self {
+        self.fault(|faults| faults.conditions.0 = Conditions::Ignored)
+    }
+
+    /// Overwrites by a completion although told not to.
+    pub(crate) fn no_if_none_match_of_completions(&self) -> &Self {
+        self.fault(|faults| faults.conditions.1 = Conditions::Ignored)
     }
 
     /// Answers 501 to a condition.
     pub(crate) fn refuse_if_none_match(&self) -> &Self {
-        self.fault(|faults| faults.conditions = Conditions::Refused)
+        self.fault(|faults| faults.conditions = (Conditions::Refused, Conditions::Refused))
     }
 
     /// Takes checksums, and neither checks nor keeps them.
@@ -276,6 +291,11 @@ impl S3Server {
     /// Gives ETags that are no MD5, as a store that encrypts does.
     pub(crate) fn odd_etags(&self) -> &Self {
         self.fault(|faults| faults.odd_etags = true)
+    }
+
+    /// Encrypts under a key of the object's own and says so: its ETags are no MD5 then.
+    pub(crate) fn own_key(&self) -> &Self {
+        self.fault(|faults| (faults.odd_etags, faults.own_key) = (true, true))
     }
 
     /// Answers without any ETag.
