@@ -78,8 +78,14 @@ fn ensure_nothing_left(node: &Node, server: &S3Server) -> Result<()> {
 
 /// Small and large dumps go up and come back, in a store that behaves in some way.
 fn ship_all(server: &S3Server) -> Result<()> {
+    ship_all_after(server, |_| {})
+}
+
+/// The same where it begins to behave so when the agent is ready.
+fn ship_all_after(server: &S3Server, then: impl FnOnce(&S3Server)) -> Result<()> {
     let node = node_for(server)?;
     let agent = node.start()?.ready()?;
+    then(server);
     let mut digests = vec![
         drop_in(&node, "small", b"small")?,
         drop_in(&node, "one-part", &noise(1, 3 << 20))?,
@@ -133,8 +139,11 @@ fn a_store_without_conditional_writes_or_checksums_serves_too() -> Result<()> {
 #[test]
 fn a_lost_completion_answer_changes_nothing() -> Result<()> {
     let server = S3Server::start();
+    // One is lost while the agent looks at the store, and all of them after that.
     server.completion_answer_lost();
-    ship_all(&server)
+    ship_all_after(&server, |server| {
+        server.completion_answers_lost();
+    })
 }
 
 #[test]
