@@ -9,6 +9,7 @@ mod dumps;
 #[cfg(feature = "fault-points")]
 mod fault_points;
 mod garage;
+mod formats;
 mod hostile;
 mod house;
 mod identify;

@@ -3,6 +3,7 @@
 pub(crate) mod agent;
 pub(crate) mod bucket;
 pub(crate) mod core_pattern;
+pub(crate) mod cuts;
 pub(crate) mod disk;
 pub(crate) mod garage;
 pub(crate) mod http;
