@@ -14,8 +14,11 @@
 //! Of the environment only `HOSTNAME` is taken, of the arguments nothing: both hold secrets.
 
 mod elf;
+mod fields;
+mod host_name;
 mod magic;
 mod read_at;
+mod signal;
 
 use std::fs::File;
 

@@ -6,10 +6,11 @@
 
 use object::Endianness;
 
+use super::super::fields::Fields;
 use super::super::read_at::{Source, Unread, Window};
-use super::fields::Fields;
+use super::super::signal;
 use super::notes::Span;
-use crate::model::{Sha256, SignalInfo, signal_name};
+use crate::model::{Sha256, SignalInfo};
 
 /// Head of `struct elf_prstatus`: one thread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,11 +61,6 @@ pub(super) struct SignalNote {
     detail: u64,
 }
 
-/// The signals that a fault of the program raises and whose `siginfo` then has an address: SIGILL, SIGTRAP, SIGBUS, SIGFPE, SIGSEGV.
-const FAULTS: [u8; 5] = [4, 5, 7, 8, 11];
-
-const SI_KERNEL: i32 = 128;
-
 impl SignalNote {
     pub(super) fn decode(fields: Fields<'_>) -> Option<Self> {
         Some(Self {
@@ -75,27 +71,8 @@ impl SignalNote {
     }
 
     pub(super) fn info(&self) -> Option<SignalInfo> {
-        let mut info = signal(self.number)?;
-        info.code = Some(self.code);
-        // Codes of 0 and below mean that somebody sent it, and the same bytes are a pid and a uid. SI_KERNEL says that no address is
-        // known (a breakpoint, a general protection fault, `abort()` as the first process of a container): the 0 that stands
-        // there would read like a null dereference.
-        if FAULTS.contains(&info.number) && self.code > 0 && self.code != SI_KERNEL {
-            info.address = Some(format!("0x{:x}", self.detail));
-        }
-        Some(info)
+        signal::with_code(self.number, self.code, self.detail)
     }
-}
-
-/// A signal of which only the number is known, if Linux has it.
-pub(super) fn signal(number: i32) -> Option<SignalInfo> {
-    let number = u8::try_from(number).ok().filter(|n| (1..=64).contains(n))?;
-    Some(SignalInfo {
-        number,
-        name: signal_name(number),
-        code: None,
-        address: None,
-    })
 }
 
 /// The addresses of interest in the auxiliary vector, the table that the kernel hands every new process.

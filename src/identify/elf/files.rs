@@ -6,9 +6,9 @@
 
 use object::Endianness;
 
+use super::super::fields::Fields;
 use super::super::read_at::{Source, Unread, Window};
 use super::descriptors::Auxv;
-use super::fields::Fields;
 use super::notes::Span;
 use super::runtime::Clues;
 

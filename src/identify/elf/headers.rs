@@ -17,8 +17,8 @@ use object::elf::{
 use object::pod::{Pod, bytes_of_slice_mut, from_bytes, slice_from_bytes};
 use object::read::elf::{FileHeader, ProgramHeader, SectionHeader};
 
+use super::super::fields::Fields;
 use super::super::read_at::{MAX_OFFSET, Source, Unread};
-use super::fields::Fields;
 use crate::model::Completeness;
 
 /// Most program headers read. Linux makes one per mapping; distributions set `vm.max_map_count` to 1,048,576 at most, and at 56

@@ -14,7 +14,6 @@
 
 mod build_id;
 mod descriptors;
-mod fields;
 mod files;
 mod headers;
 mod memory;
@@ -35,6 +34,7 @@ use self::headers::{Header, Kind, Layout};
 use self::notes::{Marked, Notes, Span};
 use self::runtime::Clues;
 use super::read_at::{Source, Unread};
+use super::signal;
 use crate::model::{Completeness, Escaped, Facts, Format, Module, Process, Runtime, SignalInfo};
 
 /// Most modules listed. Python with its scientific packages has about 300 mapped objects, most others fewer than 100.
@@ -227,7 +227,7 @@ fn signal(notes: &Notes, producer: Producer) -> Option<SignalInfo> {
         (Producer::Other, Marked::One(thread)) => thread,
         _ => return None,
     };
-    descriptors::signal(thread.signal.into())
+    signal::of(thread.signal.into())
 }
 
 fn executable(files: &Files, producer: Producer) -> Option<Vec<u8>> {

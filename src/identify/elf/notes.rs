@@ -10,9 +10,9 @@ use object::elf::{
     ELF_NOTE_CORE, NT_AUXV, NT_FILE, NT_PRPSINFO, NT_PRSTATUS, NT_SIGINFO, NoteType,
 };
 
+use super::super::fields::Fields;
 use super::super::read_at::{Source, Unread, Window};
 use super::descriptors::{ProcessNote, SignalNote, Thread};
-use super::fields::Fields;
 use super::headers::Segment;
 
 /// Most bytes of notes walked: 5,000 threads on x86-64.

@@ -1,4 +1,4 @@
-//! Numbers at offsets of a byte slice in the file's byte order, for structures the `object` crate does not know.
+//! Numbers at offsets of a byte slice in the file's byte order, for structures that no crate decodes for us.
 
 use object::Endianness;
 
