@@ -15,6 +15,7 @@
 
 mod elf;
 mod fields;
+mod heap_snapshot;
 mod host_name;
 mod magic;
 mod read_at;
@@ -49,6 +50,7 @@ pub fn identify_from(file: &dyn ReadAt, len: u64) -> Facts {
     };
     match magic::format_of(&head[..got]) {
         Format::ElfCore => elf::read(&source),
+        Format::HeapSnapshot => heap_snapshot::read(&source),
         format => Facts::of(format),
     }
 }

@@ -68,6 +68,11 @@ impl<'a> Source<'a> {
         }
     }
 
+    /// Bytes it has, by what its reader was told: a file that shrank has fewer.
+    pub(super) fn len(&self) -> u64 {
+        self.len
+    }
+
     /// Reads until `buffer` is full or the file ends; says how much there was.
     pub(super) fn fill(&self, offset: u64, buffer: &mut [u8]) -> Result<usize, Unread> {
         let room = usize::try_from(self.len.saturating_sub(offset)).unwrap_or(usize::MAX);
