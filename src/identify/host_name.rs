@@ -69,7 +69,7 @@ impl Scan {
 }
 
 /// The value as text if it is a DNS-1123 subdomain, which every pod's host name is.
-fn dns_name(value: &[u8]) -> Option<String> {
+pub(super) fn dns_name(value: &[u8]) -> Option<String> {
     let end = |b: &u8| b.is_ascii_lowercase() || b.is_ascii_digit();
     let label = |label: &[u8]| {
         label.first().is_some_and(end)

@@ -66,9 +66,14 @@ fn is_node_report(head: &[u8]) -> bool {
         .is_some_and(|header| contains(header, b"\"reportVersion\""))
 }
 
+/// The JVM's two sentences, in the second line: one for what is worth a bug report, one for memory that the system refused.
 fn is_hs_err(head: &[u8]) -> bool {
-    const SENTENCE: &[u8] = b"# A fatal error has been detected by the Java Runtime Environment";
-    head.starts_with(b"#") && contains(&head[..head.len().min(1_024)], SENTENCE)
+    const SENTENCES: [&[u8]; 2] = [
+        b"# A fatal error has been detected by the Java Runtime Environment:",
+        b"# There is insufficient memory for the Java Runtime Environment to continue.",
+    ];
+    let text = head.strip_prefix(b"#").map(<[u8]>::trim_ascii_start);
+    text.is_some_and(|text| SENTENCES.iter().any(|s| text.starts_with(s)))
 }
 
 /// What follows `tokens` at the start of `head`, any JSON white space between them.
@@ -89,7 +94,7 @@ mod tests {
     use super::*;
 
     /// Beginnings of real files where the tool is named, else built from the format's description.
-    const HEADS: [(Format, &[u8]); 15] = [
+    const HEADS: [(Format, &[u8]); 16] = [
         // Linux 6.18.
         (Format::ElfCore, b"\x7fELF\x02\x01\x01\0"),
         // breakpad's minidump_format.h.
@@ -113,6 +118,11 @@ mod tests {
         (
             Format::HsErr,
             b"#\n# A fatal error has been detected by the Java Runtime Environment:\n#\n#  SIGSEGV (0xb) at pc=0x00007f2dd4c5cf14",
+        ),
+        // OpenJDK 11.0.13 to 25.0.2, more heap than `ulimit -d`.
+        (
+            Format::HsErr,
+            b"#\n# There is insufficient memory for the Java Runtime Environment to continue.\n# Native memory allocation (mmap)",
         ),
         // process.report.writeReport of Node.js 20.20.2, both styles.
         (

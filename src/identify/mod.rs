@@ -19,6 +19,7 @@ mod heap_snapshot;
 mod host_name;
 mod magic;
 mod read_at;
+mod reports;
 mod signal;
 
 use std::fs::File;
@@ -50,6 +51,9 @@ pub fn identify_from(file: &dyn ReadAt, len: u64) -> Facts {
     };
     match magic::format_of(&head[..got]) {
         Format::ElfCore => elf::read(&source),
+        Format::DotnetCrashReport => reports::dotnet::read(&source),
+        Format::NodeReport => reports::node::read(&source),
+        Format::HsErr => reports::hs_err::read(&source),
         Format::HeapSnapshot => heap_snapshot::read(&source),
         format => Facts::of(format),
     }

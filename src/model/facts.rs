@@ -56,7 +56,7 @@ pub struct Facts {
     /// two that differ do not, whatever their process ids. Never leaves the node.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image: Option<String>,
-    /// The value of `HOSTNAME` in the process's first environment, if it is a DNS name.
+    /// The value of `HOSTNAME` in the process's first environment, or the host name that a report has, if it is a DNS name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host_name: Option<String>,
     /// When the file says it was written.
