@@ -8,8 +8,8 @@ mod cli;
 mod dumps;
 #[cfg(feature = "fault-points")]
 mod fault_points;
-mod garage;
 mod formats;
+mod garage;
 mod hostile;
 mod house;
 mod identify;

@@ -10,6 +10,7 @@ pub(crate) mod http;
 pub(crate) mod line;
 pub(crate) mod process;
 pub(crate) mod readers;
+pub(crate) mod reports;
 pub(crate) mod s3;
 pub(crate) mod stored;
 pub(crate) mod victims;

@@ -165,7 +165,7 @@ impl Launch {
             ])
             .arg(format!("-XX:HeapDumpPath={}", dump_directory.display()))
             .arg("-cp")
-            .arg(provisioned("SALVAGE_TEST_JAVA_CLASSES")?)
+            .arg(java_classes()?)
             .arg("Heap");
         Ok(Self {
             core: KernelCore::Unwanted,
@@ -179,7 +179,7 @@ impl Launch {
         command
             .args(["-Xmx32m", "-Xshare:auto", "-XX:+CrashOnOutOfMemoryError"])
             .arg("-cp")
-            .arg(provisioned("SALVAGE_TEST_JAVA_CLASSES")?)
+            .arg(java_classes()?)
             .arg("Heap");
         Ok(Self {
             core: KernelCore::Unwanted,
@@ -187,6 +187,7 @@ impl Launch {
         })
     }
 
+    /// A .NET process that dies in this mode of `tests/victims/Modes.cs`; start it by [`crash_dotnet_by`].
     pub(crate) fn dotnet(mode: &str, dump: &Createdump) -> Result<Self> {
         let mut command = Command::new(provisioned("SALVAGE_TEST_DOTNET")?.join("modes/modes"));
         command
@@ -268,9 +269,17 @@ pub(crate) struct Createdump {
 /// createdump gives up when a thread of the runtime ends between being listed and being attached to: .NET's own race, which leaves no dump. A stack overflow
 /// loses it about once in twenty times on a busy machine, because the runtime has just used a thread to print the stack. Then another one has to die.
 pub(crate) fn crash_dotnet(mode: &str, dump: &Createdump, directory: &Path) -> Result<Crashed> {
+    crash_dotnet_by(directory, || Launch::dotnet(mode, dump))
+}
+
+/// The same with what else the process is to be given.
+pub(crate) fn crash_dotnet_by(
+    directory: &Path,
+    launch: impl Fn() -> Result<Launch>,
+) -> Result<Crashed> {
     const ATTEMPTS: u32 = 5;
     for _ in 0..ATTEMPTS {
-        let crashed = Launch::dotnet(mode, dump)?.start_in(directory)?.crash()?;
+        let crashed = launch()?.start_in(directory)?.crash()?;
         if !crashed.said.contains("FAILED No such process") {
             return Ok(crashed);
         }
@@ -430,6 +439,11 @@ fn ready(command: Command) -> Result<Process> {
     let process = Process::start(command)?;
     process.line_with("ready")?;
     Ok(process)
+}
+
+/// Where the classes of `tests/victims/*.java` are.
+pub(crate) fn java_classes() -> Result<PathBuf> {
+    provisioned("SALVAGE_TEST_JAVA_CLASSES")
 }
 
 /// A program of `tests/victims/NAME.c`.

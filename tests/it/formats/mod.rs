@@ -1,3 +1,7 @@
 //! Facts of real files of each format, compared with readers that share nothing with ours.
 
+mod dotnet;
+mod heap_snapshot;
+mod hs_err;
 mod minidump;
+mod node;
