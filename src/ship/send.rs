@@ -17,7 +17,7 @@ use super::manifest::artifact;
 use super::metrics::Stage;
 use super::resume::{Began, Cut, Record, Resumed, encoder, resume};
 use super::steps::{Next, Run, StepError};
-use super::upload::{Log, Object, ObjectWriter, Target, UploadError, complete};
+use super::upload::{Log, Object, ObjectWriter, Target, UploadError, complete, is_there};
 use crate::decide::{PartPlan, plan_parts};
 use crate::model::{
     ArtifactName, FileId, Mark, Missing, ObjectKey, Step, Upload, Volume, artifact_key,
@@ -291,7 +291,12 @@ impl Run {
         if let Some(whole) = resumed.whole {
             let parts: Vec<_> = resumed.parts.into_iter().map(|sent| sent.part).collect();
             let store = Arc::clone(&self.inner.store);
-            return match complete(&*store, &upload, &parts, whole).await {
+            // What was completed and not heard of is there; whatever else a look says, completing tells more.
+            let object = match is_there(&*store, &upload.key, &whole).await {
+                Some(object) => Ok(object),
+                None => complete(&*store, &upload, &parts, whole).await,
+            };
+            return match object {
                 Ok(object) => Ok((reader, object)),
                 Err(error) => Err(self.after_failure(None, error.into()).await),
             };

@@ -173,16 +173,27 @@ impl Stage {
     /// Runs the agent until a point ends it.
     fn run_into(&self, case: Case, nth: usize) -> Result<()> {
         let fault = format!("{}:{}:{nth}", case.step.name(), case.when);
+        let log = self.node.path("points");
+        let _ = fs::remove_file(&log);
         let mut command = self.node.command()?;
-        command.env("SALVAGE_FAULT", &fault);
-        let mut agent = match Agent::start(command) {
-            Ok(agent) => agent,
+        command
+            .env("SALVAGE_FAULT", &fault)
+            .env("SALVAGE_FAULT_LOG", &log);
+        match Agent::start(command) {
+            Ok(mut agent) => {
+                let status = agent.process().wait()?;
+                ensure!(status.signal() == Some(libc::SIGKILL), "{fault}: {status}");
+            }
             // A start that finds something half done does so before it says anything.
-            Err(error) if format!("{error:#}").contains("no further line") => return Ok(()),
-            Err(error) => return Err(error),
-        };
-        let status = agent.process().wait()?;
-        ensure!(status.signal() == Some(libc::SIGKILL), "{fault}: {status}");
+            Err(error) => ensure!(
+                format!("{error:#}").contains("no further line"),
+                "{fault}: {error:#}"
+            ),
+        }
+        let point = fault.rsplit_once(':').map_or("", |(point, _)| point);
+        let met = fs::read_to_string(&log)?;
+        let times = met.lines().filter(|line| *line == point).count();
+        ensure!(times >= nth, "{fault} was met {times} times:\n{met}");
         Ok(())
     }
 

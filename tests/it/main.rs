@@ -14,5 +14,6 @@ mod hostile;
 mod house;
 mod identify;
 mod inputs;
+mod resume;
 mod s3;
 mod store;

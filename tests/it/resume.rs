@@ -1,0 +1,248 @@
+//! Multipart uploads that an agent did not finish: the next one goes on with them, or gives them up and begins anew, and never leaves one open.
+
+use anyhow::{Context, Result, ensure};
+
+use crate::s3::{drop_in, ensure_nothing_left, fetched, node_for, noise};
+use crate::support::agent::{Agent, Node, wait};
+use crate::support::s3::{S3Op, S3Server};
+
+/// Parts have 8 MiB, and noise does not get smaller: eight parts.
+const LARGE: usize = 60 << 20;
+
+/// The part at which a store stops answering; with some parts on the way at once, those up to two before it are there.
+const STUCK: u32 = 5;
+
+/// A store, a node whose agent was killed in the middle of an upload, and the digest of the dump.
+struct Cut {
+    server: S3Server,
+    node: Node,
+    digest: String,
+}
+
+/// Lets an agent upload until the store takes no more, and kills it.
+fn cut() -> Result<Cut> {
+    let server = S3Server::start();
+    let node = node_for(&server)?;
+    let agent = node.start()?.ready()?;
+    server.refuse_part(STUCK, 500);
+    server.forget_requests();
+    let digest = drop_in(&node, "large", &noise(5, LARGE))?;
+    wait("a failed attempt", || {
+        Ok(agent.wait_for_failure()?.then_some(()))
+    })?;
+    agent.kill()?;
+    server.healthy();
+    Ok(Cut {
+        server,
+        node,
+        digest,
+    })
+}
+
+impl Agent {
+    fn wait_for_failure(&self) -> Result<bool> {
+        self.logged("a step failed; the dump is kept").map(|_| true)
+    }
+}
+
+impl Cut {
+    /// Starts another agent and waits until the dump is stored, whole and once, with nothing left.
+    fn finish(&self) -> Result<()> {
+        let agent = self.node.start()?;
+        let crashes = self.node.wait_for_crashes(&agent, 1)?;
+        ensure!(fetched(&self.node, &crashes)? == [self.digest.clone()]);
+        // What is kept of the way the bytes came does not depend on how often it was gone on with.
+        let id = crashes[0]["id"].as_str().context("an id")?;
+        let artifact = &self.node.manifest(id)?["artifacts"][0];
+        ensure!(artifact["sha256"] == self.digest.as_str(), "{artifact:#}");
+        let key = artifact["key"].as_str().context("a key")?;
+        let object = &self.server.objects()[&format!("some/prefix/{key}")];
+        ensure!(
+            artifact["stored_sha256"] == salvage_sha256(object),
+            "{artifact:#}"
+        );
+        agent.stop()?;
+        ensure_nothing_left(&self.node, &self.server)
+    }
+
+    /// How often each part of the dump's uploads was sent and taken, the probe's left out.
+    fn parts_taken(&self) -> Vec<u32> {
+        let mut taken = Vec::new();
+        for request in self.server.requests() {
+            let number = request
+                .target
+                .split(['?', '&'])
+                .find_map(|pair| pair.strip_prefix("partNumber="));
+            let is_ours = !request.target.contains("probe");
+            if let (S3Op::PutPart, Some(200), Some(number), true) =
+                (request.op, request.status, number, is_ours)
+            {
+                taken.extend(number.parse::<u32>());
+            }
+        }
+        taken.sort_unstable();
+        taken
+    }
+
+    fn count(&self, op: S3Op) -> usize {
+        let requests = self.server.requests();
+        let ours = requests.iter().filter(|r| !r.target.contains("probe"));
+        ours.filter(|request| request.op == op).count()
+    }
+}
+
+fn salvage_sha256(bytes: &[u8]) -> String {
+    use sha2::Digest as _;
+    hex::encode(sha2::Sha256::digest(bytes))
+}
+
+#[test]
+fn an_upload_goes_on_where_it_was_cut() -> Result<()> {
+    let cut = cut()?;
+    let before = cut.parts_taken();
+    ensure!(before.len() >= 3, "{before:?}");
+    cut.finish()?;
+    let taken = cut.parts_taken();
+    // Those that were on the way when the store failed may have been taken and not noted.
+    let again = taken.len()
+        - taken
+            .iter()
+            .collect::<std::collections::BTreeSet<_>>()
+            .len();
+    ensure!(again <= 2, "{again} parts were sent again: {taken:?}");
+    ensure!(cut.count(S3Op::Begin) == 1 && cut.count(S3Op::Complete) == 1);
+    Ok(())
+}
+
+#[test]
+fn an_upload_goes_on_where_the_store_may_not_be_asked_for_it() -> Result<()> {
+    let cut = cut()?;
+    cut.server.deny(S3Op::ListParts).deny(S3Op::ListUploads);
+    cut.finish()?;
+    ensure!(cut.count(S3Op::Begin) == 1, "it was begun anew");
+    Ok(())
+}
+
+#[test]
+fn an_upload_that_the_store_forgot_is_begun_anew() -> Result<()> {
+    for may_ask in [true, false] {
+        let cut = cut()?;
+        cut.server.upload_forgotten();
+        if !may_ask {
+            cut.server.deny(S3Op::ListParts);
+        }
+        cut.finish()?;
+        ensure!(cut.count(S3Op::Begin) == 2, "may ask: {may_ask}");
+    }
+    Ok(())
+}
+
+#[test]
+fn an_upload_by_another_encoder_is_given_up() -> Result<()> {
+    let mut cut = cut()?;
+    cut.node.more.push_str("\ncompression: {level: 2}");
+    cut.finish()?;
+    ensure!(cut.count(S3Op::Begin) == 2 && cut.count(S3Op::Abort) >= 1);
+    Ok(())
+}
+
+#[test]
+fn an_upload_whose_journal_is_damaged_is_given_up_or_gone_on_with_from_before_the_damage()
+-> Result<()> {
+    for keep in [0, 200, 1_500] {
+        let cut = cut()?;
+        let uploads = cut.node.state.join("uploads");
+        let journal = std::fs::read_dir(&uploads)?.next().context("a journal")??;
+        let bytes = std::fs::read(journal.path())?;
+        let mut damaged = bytes[..keep.min(bytes.len())].to_vec();
+        damaged.extend(b"not a record\n");
+        std::fs::write(journal.path(), damaged)?;
+        cut.finish().with_context(|| format!("{keep} bytes kept"))?;
+    }
+    Ok(())
+}
+
+#[test]
+fn a_completion_that_succeeded_unheard_is_seen_by_the_next_agent() -> Result<()> {
+    let server = S3Server::start();
+    let node = node_for(&server)?;
+    let agent = node.start()?.ready()?;
+    server.completion_answers_lost().hang(S3Op::Head);
+    let digest = drop_in(&node, "large", &noise(6, 20 << 20))?;
+    wait("an object whose completion nobody heard of", || {
+        let there = server.lengths().keys().any(|key| key.contains("dump-0"));
+        Ok(there.then_some(()))
+    })?;
+    agent.kill()?;
+    server.healthy().forget_requests();
+    let cut = Cut {
+        server,
+        node,
+        digest,
+    };
+    cut.finish()?;
+    ensure!(cut.count(S3Op::PutPart) == 0 && cut.count(S3Op::Complete) == 0);
+    Ok(())
+}
+
+#[test]
+fn a_completion_that_never_arrived_is_sent_by_the_next_agent() -> Result<()> {
+    let server = S3Server::start();
+    let node = node_for(&server)?;
+    let agent = node.start()?.ready()?;
+    server.drop_connection(S3Op::Complete);
+    let digest = drop_in(&node, "large", &noise(7, 20 << 20))?;
+    agent.wait_for_failure()?;
+    agent.kill()?;
+    server.healthy().forget_requests();
+    let cut = Cut {
+        server,
+        node,
+        digest,
+    };
+    cut.finish()?;
+    ensure!(cut.count(S3Op::PutPart) == 0 && cut.count(S3Op::Complete) == 1);
+    Ok(())
+}
+
+#[test]
+fn killed_two_hundred_times_while_fifty_dumps_ship() -> Result<()> {
+    const KILLS: usize = 200;
+    const DUMPS: usize = 50;
+    const LIFE: u64 = 300;
+    let seed = 17;
+    let mut chance = fastrand::Rng::with_seed(seed);
+    let server = S3Server::start();
+    let node = node_for(&server)?;
+    let mut digests = Vec::new();
+    for kill in 0..KILLS {
+        if digests.len() < DUMPS && kill % 4 == 0 {
+            let number = digests.len();
+            // Every fifth needs a multipart upload.
+            let len = match number % 5 {
+                4 => 20 << 20,
+                _ => chance.usize(1..2 << 20),
+            };
+            digests.push(drop_in(
+                &node,
+                &format!("core.{number}"),
+                &noise(number as u64, len),
+            )?);
+        }
+        let agent = node.start()?;
+        std::thread::sleep(std::time::Duration::from_millis(chance.u64(0..LIFE)));
+        agent.kill()?;
+    }
+    ensure!(digests.len() == DUMPS);
+    digests.sort();
+    let agent = node.start()?.ready()?;
+    let crashes = node.wait_for_crashes(&agent, DUMPS)?;
+    ensure!(fetched(&node, &crashes)? == digests, "seed {seed}");
+    ensure!(agent.metric("salvage_dumps_lost_total{reason=\"vanished\"}")? == 0.0);
+    agent.stop()?;
+    let resumed = server.count(S3Op::ListParts);
+    println!(
+        "{KILLS} kills, {DUMPS} dumps; uploads were gone on with or looked at {resumed} times"
+    );
+    ensure_nothing_left(&node, &server)
+}
