@@ -8,7 +8,7 @@ use prometheus::Registry;
 use super::claim::held_name;
 use super::entry::SourceDir;
 use super::*;
-use crate::model::Names;
+use crate::model::{Facts, Format, Names};
 use crate::source::{Found, Root, Taken, Taker};
 use crate::sys::{Stat, ignore_lease_signal};
 
@@ -483,4 +483,154 @@ fn entries_that_wait_are_read_again_from_their_state() {
     spool.postpone(&mut entry, Timestamp::now());
     spool.check_in(entry.id);
     assert_eq!(spool.check_out(Timestamp::now()), Some(entry));
+}
+
+/// Puts an entry's own file into the phase in which it waits for others, with what it says.
+fn looked_into(spool: &Spool, mut entry: Entry, facts: Facts) -> CrashId {
+    let kept = own_file(&entry);
+    let own = Piece {
+        kept,
+        origin: entry.origin.clone(),
+        bytes: entry.origin.data_bytes,
+        facts,
+    };
+    entry.phase = Phase::Waiting { pieces: vec![own] };
+    spool.save(Step::NoteFacts, &entry).expect("save");
+    spool.check_in(entry.id);
+    entry.id
+}
+
+/// A core and a report of one process, held and looked into; the older entry first.
+fn one_death(bench: &Bench) -> (Spool, [CrashId; 2]) {
+    bench.write("core.7.crashreport.json", b"report");
+    bench.write("core.7", b"core");
+    let spool = bench.open();
+    bench.scan(&spool);
+    let mut entries = Vec::new();
+    while let Some(entry) = spool.check_out(Timestamp::now()) {
+        let is_report = entry.origin.name.as_os_str() != "core.7";
+        let format = match is_report {
+            true => Format::DotnetCrashReport,
+            false => Format::ElfCore,
+        };
+        entries.push((entry, Facts::of(format)));
+    }
+    let ids: Vec<CrashId> = entries
+        .into_iter()
+        .map(|(entry, facts)| looked_into(&spool, entry, facts))
+        .collect();
+    let [a, b] = ids.try_into().expect("two entries");
+    (spool, [a.min(b), a.max(b)])
+}
+
+/// Long after both were written: nothing more is waited for.
+fn afterwards() -> Timestamp {
+    Timestamp::now()
+        .saturating_add(SignedDuration::from_mins(2))
+        .expect("time")
+}
+
+fn checked_out(spool: &Spool, id: CrashId) -> Entry {
+    let mut others = Vec::new();
+    let found = loop {
+        let entry = spool.check_out(afterwards()).expect("the entry");
+        if entry.id == id {
+            break entry;
+        }
+        others.push(entry.id);
+    };
+    others.into_iter().for_each(|id| spool.check_in(id));
+    found
+}
+
+#[test]
+fn whichever_is_worked_on_first_the_older_takes_in_the_younger() {
+    for first in [0, 1] {
+        let bench = Bench::new(By::Rename);
+        let (spool, ids) = one_death(&bench);
+        let mut entry = checked_out(&spool, ids[first]);
+        let joined = spool.join_kin(&mut entry, afterwards()).expect("join");
+        let expected = match first {
+            0 => Kinship::Settled,
+            _ => Kinship::JoinedTo(ids[0]),
+        };
+        assert_eq!(joined, expected);
+        spool.check_in(entry.id);
+        let older = only_at(&spool, afterwards());
+        assert_eq!(older.id, ids[0]);
+        let files: Vec<CrashId> = older.files().iter().map(|kept| kept.id).collect();
+        assert_eq!(files, ids);
+        assert_eq!(spool.holding().entries, 1);
+        assert_eq!(
+            spool.holding().bytes,
+            older
+                .files()
+                .iter()
+                .map(|kept| kept.data_bytes)
+                .sum::<u64>()
+        );
+        spool.discard(&older).expect("discard");
+        bench.finish(&spool, &mut Stored::new());
+    }
+}
+
+fn only_at(spool: &Spool, now: Timestamp) -> Entry {
+    let entry = spool.check_out(now).expect("one entry");
+    assert!(spool.check_out(now).is_none());
+    entry
+}
+
+#[test]
+fn stopped_between_the_joining_and_the_end_of_the_younger_entry() {
+    let bench = Bench::new(By::Rename);
+    let (spool, ids) = one_death(&bench);
+    let younger = checked_out(&spool, ids[1]);
+    let mut older = checked_out(&spool, ids[0]);
+    spool.check_in(ids[1]);
+    spool.join_kin(&mut older, afterwards()).expect("join");
+    // Its state comes back, as if it had never gone.
+    spool.save(Step::NoteFacts, &younger).expect("save");
+    drop(spool);
+    let spool = bench.open();
+    let older = only_at(&spool, afterwards());
+    assert_eq!((older.id, older.files().len()), (ids[0], 2));
+    spool.discard(&older).expect("discard");
+    bench.finish(&spool, &mut Stored::new());
+}
+
+#[test]
+fn what_somebody_else_works_on_is_waited_for() {
+    let bench = Bench::new(By::Rename);
+    let (spool, ids) = one_death(&bench);
+    let _busy = checked_out(&spool, ids[1]);
+    let mut older = checked_out(&spool, ids[0]);
+    let now = Timestamp::now();
+    let kinship = spool.join_kin(&mut older, now).expect("join");
+    assert!(
+        matches!(kinship, Kinship::Wait(then) if then > now),
+        "{kinship:?}"
+    );
+    let kinship = spool.join_kin(&mut older, afterwards()).expect("join");
+    assert_eq!(kinship, Kinship::Settled, "but not for ever");
+}
+
+#[test]
+fn a_report_waits_for_the_dump_that_is_being_written() {
+    let bench = Bench::new(By::Rename);
+    bench.write("core.7.crashreport.json", b"report");
+    let spool = bench.open();
+    bench.scan(&spool);
+    let id = looked_into(&spool, only(&spool), Facts::of(Format::DotnetCrashReport));
+    bench.write("core.7", b"half a core");
+    let mut report = checked_out(&spool, id);
+    let kinship = spool.join_kin(&mut report, afterwards()).expect("join");
+    assert!(matches!(kinship, Kinship::Wait(_)), "{kinship:?}");
+    let hours = Timestamp::now().saturating_add(SignedDuration::from_hours(2));
+    let kinship = spool
+        .join_kin(&mut report, hours.expect("time"))
+        .expect("join");
+    assert_eq!(kinship, Kinship::Settled, "but not for ever");
+    std::fs::remove_file(bench.source().join("pod/core.7")).expect("remove");
+    let kinship = spool.join_kin(&mut report, afterwards()).expect("join");
+    assert_eq!(kinship, Kinship::Settled, "there is none");
 }

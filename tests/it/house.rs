@@ -175,6 +175,17 @@ fn whatever_changes_something_on_a_dumps_way_is_a_step() -> Result<()> {
     Ok(())
 }
 
+#[test]
+#[cfg(not(feature = "fault-points"))]
+fn a_released_program_has_no_fault_points() -> Result<()> {
+    let program = std::fs::read(env!("CARGO_BIN_EXE_salvage"))?;
+    for name in ["SALVAGE_FAULT", "note-original-gone"] {
+        let found = program.windows(name.len()).any(|w| w == name.as_bytes());
+        ensure!(!found, "{name} is in the program");
+    }
+    Ok(())
+}
+
 /// A file's functions with what stands before them, roughly: from one end of a function to the next.
 fn functions_of(text: &str) -> impl Iterator<Item = &str> {
     text.split("\n    }\n\n")
