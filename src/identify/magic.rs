@@ -15,7 +15,7 @@ const RULES: [Rule; 9] = [
     (Format::ElfCore, |head| head.starts_with(b"\x7fELF")),
     (Format::Minidump, is_minidump),
     (Format::Hprof, is_hprof),
-    (Format::Nettrace, |head| head.starts_with(b"Nettrace")),
+    (Format::Nettrace, is_nettrace),
     (Format::Gcdump, is_gcdump),
     (Format::DotnetCrashReport, |head| {
         opens_with(
@@ -49,6 +49,14 @@ fn is_hprof(head: &[u8]) -> bool {
     head.strip_prefix(b"JAVA PROFILE 1.0.").is_some_and(|rest| {
         let digits = rest.iter().take_while(|b| b.is_ascii_digit()).count();
         (1..=3).contains(&digits) && rest.get(digits) == Some(&0)
+    })
+}
+
+/// `Nettrace`, then the length of the name of what follows: of `!FastSerialization.1` up to version 5, nothing from version 6 on.
+fn is_nettrace(head: &[u8]) -> bool {
+    head.strip_prefix(b"Nettrace").is_some_and(|rest| {
+        let length = &rest[..rest.len().min(4)];
+        b"\x14\0\0\0".starts_with(length) || b"\0\0\0\0".starts_with(length)
     })
 }
 
@@ -94,7 +102,7 @@ mod tests {
     use super::*;
 
     /// Beginnings of real files where the tool is named, else built from the format's description.
-    const HEADS: [(Format, &[u8]); 16] = [
+    const HEADS: [(Format, &[u8]); 17] = [
         // Linux 6.18.
         (Format::ElfCore, b"\x7fELF\x02\x01\x01\0"),
         // breakpad's minidump_format.h.
@@ -148,9 +156,15 @@ mod tests {
             b"Nettrace\x14\0\0\0!FastSerialization.1\x05\x05\x01\x04\0\0\0\x04\0\0\0\x05\0\0\0Trace\x06",
         ),
         (Format::Nettrace, b"Nettrace"),
+        // perfview's NetTraceFormat.md.
+        (
+            Format::Nettrace,
+            b"Nettrace\0\0\0\0\x06\0\0\0\0\0\0\0\x28\0\0\x01",
+        ),
+        // perfview's FastSerialization.cs: a type is an object whose own type is null.
         (
             Format::Gcdump,
-            b"\x14\0\0\0!FastSerialization.1\x05\x05\x01\x08\0\0\0\x04\0\0\0\x0a\0\0\0GCHeapDump\x06",
+            b"\x14\0\0\0!FastSerialization.1\x04\x04\x01\x0a\0\0\0\x08\0\0\0\x0a\0\0\0GCHeapDump\x06",
         ),
         (Format::Unknown, b""),
     ];
@@ -170,13 +184,14 @@ mod tests {
 
     #[test]
     fn what_only_looks_like_a_format_is_unknown() {
-        let likes: [&[u8]; 14] = [
+        let likes: [&[u8]; 15] = [
             b"\x7fELG",
             b"MDMP is a signature",
             b"JAVA PROFILE 1.0.",
             b"JAVA PROFILE 1.0.2 is a string",
             b"JAVA PROFILE 1.0.\0",
             b"Nettrac",
+            b"Nettrace is a format",
             b"!FastSerialization.1 GCHeapDump",
             b"\x14\0\0\0!FastSerialization.1\x05\x05\x01\0\0\0\0\0\0\0\0\x05\0\0\0Trace\x06",
             b"{\"payload\":{\"version\":1}}",

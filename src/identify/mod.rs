@@ -17,10 +17,15 @@ mod elf;
 mod fields;
 mod heap_snapshot;
 mod host_name;
+mod hprof;
 mod magic;
+mod nettrace;
 mod read_at;
 mod reports;
 mod signal;
+#[cfg(test)]
+mod strange;
+mod walk;
 
 use std::fs::File;
 
@@ -55,6 +60,8 @@ pub fn identify_from(file: &dyn ReadAt, len: u64) -> Facts {
         Format::NodeReport => reports::node::read(&source),
         Format::HsErr => reports::hs_err::read(&source),
         Format::HeapSnapshot => heap_snapshot::read(&source),
+        Format::Hprof => hprof::read(&source),
+        Format::Nettrace => nettrace::read(&source),
         format => Facts::of(format),
     }
 }

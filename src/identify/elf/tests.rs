@@ -1,12 +1,11 @@
 //! Cores made in code, whole, cut and forged: see `synth`. Real ones are in `tests/it/identify.rs`.
 
-use std::cell::Cell;
-use std::io;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use proptest::prelude::*;
 
-use super::super::{ReadAt, identify_from};
+use super::super::identify_from;
+use super::super::strange::{BadFrom, Endless, PATIENCE};
 use super::synth::{FILES, Load, SECRET, Stack, Synth};
 use super::*;
 
@@ -815,21 +814,6 @@ fn no_environment_argument_or_title_gets_into_the_facts() {
     }
 }
 
-/// Fails from one byte on, as a disk with a bad sector does.
-struct BadFrom<'a>(&'a [u8], u64);
-
-impl ReadAt for BadFrom<'_> {
-    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
-        let Some(left) = self.1.checked_sub(offset).filter(|left| *left > 0) else {
-            return Err(io::Error::from_raw_os_error(5));
-        };
-        let n = buffer
-            .len()
-            .min(usize::try_from(left).unwrap_or(usize::MAX));
-        self.0.read_at(offset, &mut buffer[..n])
-    }
-}
-
 #[test]
 fn an_unreadable_place_costs_only_what_is_there() {
     let core = Synth::kernel();
@@ -849,56 +833,6 @@ fn an_unreadable_place_costs_only_what_is_there() {
         );
         says_nothing_else(&found, &whole);
     }
-}
-
-/// A file of 8 EiB: a head, then one tile for ever. Counts what is read of it.
-struct Endless {
-    head: Vec<u8>,
-    tile: Vec<u8>,
-    read: Cell<u64>,
-}
-
-impl Endless {
-    fn new(head: Vec<u8>, tile: Vec<u8>) -> Self {
-        Self {
-            head,
-            tile,
-            read: Cell::new(0),
-        }
-    }
-}
-
-impl ReadAt for Endless {
-    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
-        let head = self.head.len() as u64;
-        let n = if offset < head {
-            self.head.as_slice().read_at(offset, buffer)?
-        } else {
-            let skip = ((offset - head) % self.tile.len() as u64) as usize;
-            let part = &self.tile[skip..];
-            let n = part.len().min(buffer.len());
-            buffer[..n].copy_from_slice(&part[..n]);
-            n
-        };
-        self.read.set(self.read.get() + n as u64);
-        Ok(n)
-    }
-}
-
-/// Long enough for a busy machine; without bounds these files would take years.
-const PATIENCE: Duration = Duration::from_secs(30);
-
-fn bounded(file: &Endless, megabytes: u64) -> Facts {
-    let begun = Instant::now();
-    let found = identify_from(file, u64::MAX);
-    assert!(begun.elapsed() < PATIENCE, "{:?}", begun.elapsed());
-    assert!(
-        file.read.get() < megabytes << 20,
-        "{} bytes read",
-        file.read.get()
-    );
-    assert_eq!(found.format, Format::ElfCore);
-    found
 }
 
 /// The ELF header and first program header of a file with `count` of them and endless notes.
@@ -922,7 +856,7 @@ fn millions_of_segments_that_all_hold_everything_cost_two_passes() {
     put(&mut tile, P_FILESZ, &(1u64 << 62).to_le_bytes());
     let tile = tile.repeat(1_024);
     let file = Endless::new(endless_head(2 << 20), tile);
-    bounded(&file, 2 * 113 + 65 + 1);
+    file.bounded(2 * 113 + 65 + 1, Format::ElfCore);
 }
 
 #[test]
@@ -940,7 +874,7 @@ fn endless_notes_are_walked_for_64_mebibytes() {
             .raw(b"CORE\0\0\0\0")
             .raw(&data);
         let file = Endless::new(endless_head(1), note.out.repeat(16));
-        let found = bounded(&file, megabytes);
+        let found = file.bounded(megabytes, Format::ElfCore);
         assert!(found.unread[0].contains("64 MiB"), "{:?}", found.unread);
         assert_eq!(process(&found).threads, None);
     }
