@@ -16,6 +16,7 @@
 mod elf;
 mod fields;
 mod heap_snapshot;
+mod gcdump;
 mod host_name;
 mod hprof;
 mod magic;
@@ -60,6 +61,7 @@ pub fn identify_from(file: &dyn ReadAt, len: u64) -> Facts {
         Format::NodeReport => reports::node::read(&source),
         Format::HsErr => reports::hs_err::read(&source),
         Format::HeapSnapshot => heap_snapshot::read(&source),
+        Format::Gcdump => gcdump::read(&source),
         Format::Hprof => hprof::read(&source),
         Format::Nettrace => nettrace::read(&source),
         format => Facts::of(format),
