@@ -20,9 +20,11 @@ mod gcdump;
 mod host_name;
 mod hprof;
 mod magic;
+mod minidump;
 mod nettrace;
 mod read_at;
 mod reports;
+mod runtime;
 mod signal;
 #[cfg(test)]
 mod strange;
@@ -63,6 +65,7 @@ pub fn identify_from(file: &dyn ReadAt, len: u64) -> Facts {
         Format::HeapSnapshot => heap_snapshot::read(&source),
         Format::Gcdump => gcdump::read(&source),
         Format::Hprof => hprof::read(&source),
+        Format::Minidump => minidump::read(&source),
         Format::Nettrace => nettrace::read(&source),
         format => Facts::of(format),
     }

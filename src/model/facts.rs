@@ -28,7 +28,7 @@ pub struct Facts {
     pub format: Format,
     /// Whether it is whole.
     pub completeness: Completeness,
-    /// Who wrote it, where the format tells: `kernel` or `createdump`.
+    /// Who wrote it, where the format tells: `kernel`, `createdump` or `minidump-writer`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub producer: Option<String>,
     /// The signal that ended the process.

@@ -216,7 +216,7 @@ pub struct Artifact {
     pub original_name: Option<String>,
     /// What it is.
     pub format: Format,
-    /// Who wrote it: `kernel` or `createdump`.
+    /// Who wrote it: `kernel`, `createdump` or `minidump-writer`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub producer: Option<String>,
     /// Whether it holds all that its headers promise; absent where the format does not say.

@@ -8,9 +8,9 @@ use object::Endianness;
 
 use super::super::fields::Fields;
 use super::super::read_at::{Source, Unread, Window};
+use super::super::runtime::Clues;
 use super::descriptors::Auxv;
 use super::notes::Span;
-use super::runtime::Clues;
 
 /// Longest name read: `PATH_MAX`.
 pub(super) const MAX_NAME: usize = 4_096;

@@ -18,7 +18,6 @@ mod files;
 mod headers;
 mod memory;
 mod notes;
-mod runtime;
 mod stack;
 #[cfg(test)]
 mod synth;
@@ -32,8 +31,9 @@ use self::descriptors::Auxv;
 use self::files::Files;
 use self::headers::{Header, Kind, Layout};
 use self::notes::{Marked, Notes, Span};
-use self::runtime::Clues;
+
 use super::read_at::{Source, Unread};
+use super::runtime::Clues;
 use super::signal;
 use crate::model::{Completeness, Escaped, Facts, Format, Module, Process, Runtime, SignalInfo};
 
