@@ -15,8 +15,8 @@
 
 mod elf;
 mod fields;
-mod heap_snapshot;
 mod gcdump;
+mod heap_snapshot;
 mod host_name;
 mod hprof;
 mod magic;

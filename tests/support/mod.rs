@@ -5,6 +5,7 @@ pub(crate) mod bucket;
 pub(crate) mod core_pattern;
 pub(crate) mod cuts;
 pub(crate) mod disk;
+pub(crate) mod eventpipe;
 pub(crate) mod garage;
 pub(crate) mod http;
 pub(crate) mod line;

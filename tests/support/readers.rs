@@ -276,6 +276,23 @@ fn frame(line: &str) -> Option<String> {
     before.split_whitespace().last().map(str::to_owned)
 }
 
+/// What one of the readers in Python beside this file says of a dump. They are written from the formats' descriptions.
+pub(crate) fn python(script: &str, dump: &Path) -> Result<serde_json::Value> {
+    let support = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/support");
+    let output = Command::new("python3")
+        .arg(support.join(script))
+        .arg(dump)
+        .output()
+        .context("run python3")?;
+    ensure!(
+        output.status.success(),
+        "{script} {}: {}",
+        dump.display(),
+        String::from_utf8_lossy(&output.stderr)
+    );
+    Ok(serde_json::from_slice(&output.stdout)?)
+}
+
 /// What `sha256sum` says of a file.
 pub(crate) fn sha256(path: &Path) -> Result<String> {
     let output = Command::new("sha256sum")

@@ -15,6 +15,8 @@ use std::process::{Command, ExitStatus};
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail, ensure};
+use minidump_writer::CrashContextExt;
+use minidump_writer::crash_context::CrashContext;
 use minidump_writer::minidump_writer::MinidumpWriterConfig;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tempfile::TempDir;
@@ -155,10 +157,15 @@ impl Launch {
 
     /// A JVM that fills its heap and leaves an hprof as `java_pidPID.hprof` in its directory, then exits with 3.
     pub(crate) fn java_out_of_memory(dump_directory: &Path) -> Result<Self> {
+        Self::java_out_of_memory_with(dump_directory, &["-Xmx32m"])
+    }
+
+    /// The same with a heap of another size or kind.
+    pub(crate) fn java_out_of_memory_with(dump_directory: &Path, heap: &[&str]) -> Result<Self> {
         let mut command = Command::new("java");
         command
+            .args(heap)
             .args([
-                "-Xmx32m",
                 "-Xshare:auto",
                 "-XX:+HeapDumpOnOutOfMemoryError",
                 "-XX:+ExitOnOutOfMemoryError",
@@ -189,16 +196,24 @@ impl Launch {
 
     /// A .NET process that dies in this mode of `tests/victims/Modes.cs`; start it by [`crash_dotnet_by`].
     pub(crate) fn dotnet(mode: &str, dump: &Createdump) -> Result<Self> {
-        let mut command = Command::new(provisioned("SALVAGE_TEST_DOTNET")?.join("modes/modes"));
-        command
-            .arg(mode)
+        Ok(Self::dotnet_without_dumps(mode)?
             .env("DOTNET_DbgEnableMiniDump", "1")
-            .env("DOTNET_DbgMiniDumpType", dump.kind.to_string())
+            .env("DOTNET_DbgMiniDumpType", &dump.kind.to_string())
             .env("DOTNET_DbgMiniDumpName", &dump.name)
             .env(
                 "DOTNET_EnableCrashReport",
                 if dump.crash_report { "1" } else { "0" },
-            );
+            ))
+    }
+
+    /// A .NET process that waits to be looked at, and does not dump whatever becomes of it. Its diagnostic socket is in `tmp`.
+    pub(crate) fn dotnet_at_rest(tmp: &Path) -> Result<Self> {
+        Ok(Self::dotnet_without_dumps("exit")?.env("TMPDIR", &tmp.to_string_lossy()))
+    }
+
+    fn dotnet_without_dumps(mode: &str) -> Result<Self> {
+        let mut command = Command::new(provisioned("SALVAGE_TEST_DOTNET")?.join("modes/modes"));
+        command.arg(mode);
         Ok(Self {
             core: KernelCore::Unwanted,
             ..Self::command(command)
@@ -323,15 +338,52 @@ impl Victim {
         })
     }
 
-    /// Writes a minidump of it, as a crash handler in the process would, and lets it live.
+    /// Writes a minidump of it, as one is taken on demand, and lets it live.
     pub(crate) fn write_minidump(&self, to: &Path) -> Result<()> {
         let pid = self.process.pid().as_raw_nonzero().get();
-        let mut file = File::create_new(to).with_context(|| format!("create {}", to.display()))?;
-        MinidumpWriterConfig::new(pid, pid)
-            .write(&mut file)
-            .with_context(|| format!("minidump of {}", self.process))?;
-        Ok(())
+        write_minidump(MinidumpWriterConfig::new(pid, pid), to)
+            .with_context(|| format!("minidump of {}", self.process))
     }
+
+    /// Lets `handler` crash into its own handler, and writes a minidump with what that was told. Gives what it said: `signo`, `code`, `addr`, `tid`.
+    pub(crate) fn crash_into_minidump(&mut self, to: &Path) -> Result<BTreeMap<String, String>> {
+        self.process.send("die")?;
+        let said = key_values(&self.process.line_with("crashed")?);
+        let number = |key: &str| -> Result<i64> {
+            let text = said.get(key).with_context(|| format!("no {key}"))?;
+            Ok(match text.strip_prefix("0x") {
+                Some(hex) => i64::from_str_radix(hex, 16)?,
+                None => text.parse()?,
+            })
+        };
+        // Registers first; all else is filled in below or left zero.
+        let mut bytes = hex::decode(said.get("context").context("no context")?)?;
+        bytes.truncate(size_of_val(
+            &crash_context(vec![0; size_of::<CrashContext>()])?.context,
+        ));
+        bytes.resize(size_of::<CrashContext>(), 0);
+        let mut context = crash_context(bytes)?;
+        context.pid = self.process.pid().as_raw_nonzero().get();
+        context.tid = number("tid")?.try_into()?;
+        context.siginfo.ssi_signo = number("signo")?.try_into()?;
+        context.siginfo.ssi_code = number("code")?.try_into()?;
+        context.siginfo.ssi_addr = number("addr")?.cast_unsigned();
+        let mut config = MinidumpWriterConfig::new(context.pid, context.tid);
+        config.set_crash_context(CrashContextExt { inner: context });
+        write_minidump(config, to).with_context(|| format!("minidump of {}", self.process))?;
+        Ok(said)
+    }
+}
+
+/// A minidump by this configuration, into a file that must not exist. No thread may wait for the process meanwhile.
+pub(crate) fn write_minidump(config: MinidumpWriterConfig, to: &Path) -> Result<()> {
+    let mut file = File::create_new(to).with_context(|| format!("create {}", to.display()))?;
+    config.write(&mut file)?;
+    Ok(())
+}
+
+fn crash_context(bytes: Vec<u8>) -> Result<CrashContext> {
+    CrashContext::from_bytes(&bytes).context("as many bytes as it has")
 }
 
 /// A victim that is dead and reaped.

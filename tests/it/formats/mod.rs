@@ -2,6 +2,8 @@
 
 mod dotnet;
 mod heap_snapshot;
+mod hprof;
 mod hs_err;
 mod minidump;
+mod nettrace;
 mod node;
