@@ -257,6 +257,19 @@ fn a_jvm_with_all_its_threads() -> Result<()> {
     Ok(())
 }
 
+mod dotnet {
+    use super::*;
+
+    #[test]
+    #[ignore = "needs a real .NET; tests/run provisions it"]
+    fn the_runtime_is_told_with_its_libraries() -> Result<()> {
+        let tmp = TempDir::new()?;
+        let facts = Taken::on_demand(Launch::dotnet_at_rest(tmp.path())?)?.facts()?;
+        assert_eq!(runtime(&facts).as_deref(), Some(".NET"));
+        Ok(())
+    }
+}
+
 mod as_root {
     use std::process::Command;
 

@@ -2,6 +2,7 @@
 
 mod dotnet;
 mod heap_snapshot;
+mod hostile;
 mod hprof;
 mod hs_err;
 mod minidump;
