@@ -1,12 +1,14 @@
 //! What a file is and what it says about its crash, read from its content and never from its name.
 //!
 //! ```text
-//! File ── ReadAt ── Source (clamped to a length) ── magic ─┬─ elf: headers → notes → mapped files → memory ─┬→ Facts
-//!                                                          └─ every other format: its name only ────────────┘
+//!                                                          ┌─ elf: headers → notes → mapped files → memory ──┐
+//! File ── ReadAt ── Source (clamped to a length) ── magic ─┼─ minidump: directory → lists → modules → /proc  ├→ Facts
+//!                                                          ├─ reports, heap_snapshot: what runtimes write    │
+//!                                                          └─ hprof, nettrace, gcdump: header, way to the end┘
 //! ```
 //!
-//! Owns: telling formats apart, completeness, and the facts of ELF cores. Leaves to others: attribution (nothing here says whose
-//! crash it was), the bytes themselves, and the insides of the other formats.
+//! Owns: telling formats apart, completeness, and the facts of each format. Leaves to others: attribution (nothing here says whose
+//! crash it was), and the bytes themselves: no memory, heap or event is looked into.
 //!
 //! Invariants, because the crashing process chose every byte: the file's offset is never moved; no length found in the file is
 //! used before it was checked; memory and the number of bytes read are bounded by the constants of each file, whatever the
