@@ -335,8 +335,23 @@ fn describe_process(page: &mut Page, artifact: &Artifact) {
             ]),
         );
     }
+    if let Some(occasion) = &artifact.occasion {
+        page.known(
+            "written for",
+            joined([
+                ("", occasion.event.clone()),
+                ("trigger", occasion.trigger.clone()),
+            ]),
+        );
+    }
     if let Some(exception) = &artifact.exception {
-        page.line("exception", exception.kind.as_deref().unwrap_or("-"));
+        // Without a type it is where a signal struck.
+        let about = if exception.kind.is_some() {
+            "exception"
+        } else {
+            "stack"
+        };
+        page.line(about, exception.kind.as_deref().unwrap_or_default());
         for frame in &exception.stack {
             page.line("", format!("  {frame}"));
         }
