@@ -14,6 +14,8 @@ use salvage::identify::identify;
 use salvage::model::{Completeness, Facts, Format, Process};
 use tempfile::TempDir;
 
+use crate::support::cuts;
+
 const HOST_NAME: &str = "checkout-7d9f6c5b8-x2x9z";
 const SECRET: &str = "hunter2-do-not-tell";
 
@@ -297,6 +299,7 @@ fn agrees_with_proc_and_readelf(crash: &Crash) {
     let len = fs::metadata(&crash.core).expect("readable").len();
     assert_eq!(facts.completeness, Completeness::Complete);
     assert_eq!(promised(&crash.core), len);
+    cuts::never_complete(&crash.core, Format::ElfCore, 0);
 
     let header = readelf("-h", &crash.core);
     assert!(header.contains("CORE (Core file)"), "{header}");
@@ -561,6 +564,7 @@ fn createdump_of_dotnet_8_agrees_with_what_it_printed_and_with_readelf() {
                 fs::metadata(&dump).expect("readable").len(),
                 "{case}"
             );
+            cuts::never_complete(&dump, Format::ElfCore, 0);
             let found = facts
                 .signal
                 .clone()
