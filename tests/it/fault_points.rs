@@ -14,10 +14,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use anyhow::{Context, Result, ensure};
 use salvage::model::Step;
 
-use crate::s3::node_for;
+use crate::place::Place;
 use crate::support::agent::{Agent, Node, has_no_files};
 use crate::support::disk::SmallDisk;
-use crate::support::s3::S3Server;
 
 const ROUNDS: usize = 5;
 
@@ -86,7 +85,7 @@ struct Case {
 /// A node, its store, and what was put into its source.
 struct Stage {
     scene: Scene,
-    server: S3Server,
+    place: Place,
     node: Node,
     source: PathBuf,
     seed: u64,
@@ -97,9 +96,8 @@ struct Stage {
 }
 
 impl Stage {
-    fn new(scene: Scene, seed: u64) -> Result<Self> {
-        let server = S3Server::start();
-        let mut node = node_for(&server)?;
+    fn new(place: Place, scene: Scene, seed: u64) -> Result<Self> {
+        let mut node = place.node()?;
         let mut source = node.crash();
         let mut disk = None;
         if scene == Scene::Copied {
@@ -113,7 +111,7 @@ impl Stage {
         }
         Ok(Self {
             scene,
-            server,
+            place,
             node,
             source,
             seed,
@@ -201,34 +199,10 @@ impl Stage {
     fn finish(&self) -> Result<()> {
         let agent = self.node.start()?;
         let crashes = self.node.wait_for_crashes(&agent, self.crashes)?;
-        let mut stored = BTreeMap::new();
-        let objects = self.server.objects();
-        for crash in &crashes {
-            let id = crash["id"].as_str().context("an id")?;
-            let manifest = self.node.manifest(id)?;
-            for artifact in manifest["artifacts"].as_array().context("artifacts")? {
-                let key = artifact["key"].as_str().context("a key")?;
-                let object = objects
-                    .get(&format!("some/prefix/{key}"))
-                    .with_context(|| format!("no object {key}"))?;
-                let name = artifact["original_name"].as_str().context("a name")?;
-                let before = stored.insert(name.to_owned(), zstd::decode_all(&**object)?);
-                ensure!(before.is_none(), "{name} is stored twice");
-            }
-        }
+        let stored = self.place.stored(&self.node, &crashes)?;
         ensure!(stored == self.files, "what is stored is not what was there");
-        for directory in ["entries", "dumps", "uploads"] {
-            ensure!(
-                has_no_files(&self.node.state.join(directory))?,
-                "{directory} is not empty"
-            );
-        }
         ensure!(has_no_files(&self.source)?, "the source is not empty");
-        ensure!(
-            self.server.open_uploads().is_empty(),
-            "uploads are open: {:?}",
-            self.server.open_uploads()
-        );
+        self.place.ensure_nothing_left(&self.node)?;
         ensure!(agent.metric("salvage_dumps_lost_total{reason=\"vanished\"}")? == 0.0);
         agent.stop()
     }
@@ -272,24 +246,28 @@ impl Case {
         }
     }
 
-    fn run(self) -> Result<()> {
+    fn run(self, place: Place) -> Result<()> {
         let seed = self.round as u64 * 1_000_000 + self.step as u64 * 1_000;
-        let mut stage = Stage::new(scene_of(self.step), seed)?;
-        let refuses = stage.scene == Scene::Refused;
+        let mut stage = Stage::new(place, scene_of(self.step), seed)?;
         stage.crash()?;
-        if refuses {
-            stage.server.refuse_part(2, 400);
+        if let (Place::Memory(server), Scene::Refused) = (&stage.place, stage.scene) {
+            server.refuse_part(2, 400);
         }
         stage.run_into(self, self.nth()).context("first run")?;
         stage.crash()?;
         stage.run_into(self, 1).context("second run")?;
-        stage.server.healthy();
+        if let Place::Memory(server) = &stage.place {
+            server.healthy();
+        }
         stage.finish().context("last run")
     }
 }
 
 /// Runs all cases, several at once; what was met, by point.
-fn run_all(cases: Vec<Case>) -> Result<BTreeMap<(Step, &'static str), usize>> {
+fn run_all(
+    cases: Vec<Case>,
+    place: impl Fn() -> Result<Place> + Sync,
+) -> Result<BTreeMap<(Step, &'static str), usize>> {
     let (next, met, failed) = (
         AtomicUsize::new(0),
         Mutex::new(BTreeMap::new()),
@@ -299,7 +277,7 @@ fn run_all(cases: Vec<Case>) -> Result<BTreeMap<(Step, &'static str), usize>> {
         for _ in 0..AT_ONCE {
             scope.spawn(|| {
                 while let Some(case) = cases.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    match case.run() {
+                    match place().and_then(|place| case.run(place)) {
                         Ok(()) => {
                             let mut met = met.lock().expect("no panic");
                             *met.entry((case.step, case.when)).or_insert(0) += 1;
@@ -327,6 +305,10 @@ fn run_all(cases: Vec<Case>) -> Result<BTreeMap<(Step, &'static str), usize>> {
 }
 
 fn every_point_of(scenes: &[Scene]) -> Result<()> {
+    every_point_on(|| Ok(Place::memory()), scenes)
+}
+
+fn every_point_on(place: impl Fn() -> Result<Place> + Sync, scenes: &[Scene]) -> Result<()> {
     let mut cases = Vec::new();
     for step in Step::ALL {
         for when in WHEN {
@@ -342,7 +324,7 @@ fn every_point_of(scenes: &[Scene]) -> Result<()> {
         }
     }
     let count = cases.len();
-    let met = run_all(cases)?;
+    let met = run_all(cases, place)?;
     println!(
         "step                  killed before, first run / resumed   after, first run / resumed"
     );
@@ -386,10 +368,20 @@ mod as_root {
     }
 }
 
+mod garage {
+    use super::*;
+
+    #[test]
+    #[ignore = "needs a real Garage: tests/garage"]
+    fn killed_at_every_step_on_a_real_store() -> Result<()> {
+        every_point_on(Place::garage, &[Scene::Small, Scene::Large])
+    }
+}
+
 /// The points are told from outside as well: a whole way with nothing armed meets every step that its scene is for.
 #[test]
 fn a_way_meets_the_steps_that_are_listed() -> Result<()> {
-    let mut stage = Stage::new(Scene::Large, 1)?;
+    let mut stage = Stage::new(Place::memory(), Scene::Large, 1)?;
     let log = stage.node.path("points");
     stage
         .node

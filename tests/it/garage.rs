@@ -12,14 +12,14 @@ use crate::support::line::Line;
 use crate::support::s3::no_credentials_env;
 
 /// A test's place in the bucket.
-struct Place {
-    garage: Garage,
+pub(crate) struct Place {
+    pub(crate) garage: Garage,
     prefix: String,
     runtime: Runtime,
 }
 
 impl Place {
-    fn new() -> Result<Self> {
+    pub(crate) fn new() -> Result<Self> {
         Ok(Self {
             garage: Garage::of_environment()?,
             prefix: format!("agent/{:032x}", fastrand::u128(..)),
@@ -28,7 +28,7 @@ impl Place {
     }
 
     /// A node whose agent ships there by way of `endpoint`.
-    fn node(&self, endpoint: &str) -> Result<Node> {
+    pub(crate) fn node(&self, endpoint: &str) -> Result<Node> {
         let mut node = Node::new()?;
         let url = format!("s3://{}/{}", self.garage.bucket, self.prefix);
         let region = &self.garage.region;
@@ -48,9 +48,14 @@ impl Place {
         Ok(node)
     }
 
-    fn open_uploads(&self) -> Result<Vec<OpenUpload>> {
+    pub(crate) fn open_uploads(&self) -> Result<Vec<OpenUpload>> {
         let open = self.garage.open_uploads(&self.prefix);
         self.runtime.block_on(open)
+    }
+
+    pub(crate) fn object(&self, key: &str) -> Result<Vec<u8>> {
+        let object = self.garage.object(format!("{}/{key}", self.prefix));
+        self.runtime.block_on(object)
     }
 
     /// Every dump came back as it was, and nothing of its way is left.

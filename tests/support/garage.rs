@@ -70,6 +70,14 @@ impl Garage {
             .await
     }
 
+    /// An object as it is there.
+    pub(crate) async fn object(&self, name: String) -> Result<Vec<u8>> {
+        let client = self.client();
+        let get = client.get_object().bucket(&self.bucket).key(&name);
+        let answer = get.send().await.with_context(|| name)?;
+        Ok(answer.body.collect().await?.to_vec())
+    }
+
     /// The multipart uploads that are open below a prefix.
     pub(crate) async fn open_uploads(&self, prefix: &str) -> Result<Vec<OpenUpload>> {
         let client = self.client();
