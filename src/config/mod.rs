@@ -138,7 +138,11 @@ impl Config {
         Self::parse(&text, path, surroundings)
     }
 
-    fn parse(text: &str, path: &Path, surroundings: &Surroundings) -> Result<Self, Error> {
+    /// Checks `text`, which stands in the file at `path`; touches neither disk nor network.
+    ///
+    /// # Errors
+    /// As [`Config::read`].
+    pub fn parse(text: &str, path: &Path, surroundings: &Surroundings) -> Result<Self, Error> {
         if text.trim().is_empty() {
             let problem =
                 "is empty; name at least cluster, state_dir, sources and store".to_owned();

@@ -1,0 +1,6 @@
+//! V8's heap snapshots; see `salvage_fuzz::check` for what must hold.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| {
+    salvage_fuzz::check_file(&[br#"{"snapshot":{"meta":"#], input);
+});
