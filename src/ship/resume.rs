@@ -147,8 +147,9 @@ impl Resumed {
             self.whole = None;
         }
         self.parts.truncate(count);
-        let sent: u64 = self.parts.iter().map(|sent| sent.part.bytes).sum();
-        let all = |whole: &Whole| whole.expected.bytes == sent;
+        let mut bytes = self.parts.iter().map(|sent| sent.part.bytes);
+        let sent = bytes.try_fold(0u64, u64::checked_add);
+        let all = |whole: &Whole| Some(whole.expected.bytes) == sent;
         self.whole = self.whole.take().filter(all);
     }
 
@@ -170,6 +171,7 @@ impl Resumed {
 mod tests {
     use super::*;
     use crate::store::Md5s;
+    use proptest::prelude::*;
 
     fn cut() -> Cut {
         Cut {
@@ -276,6 +278,35 @@ mod tests {
     fn a_journal_without_its_first_line_or_with_another_one_is_none() {
         for records in [vec![], vec![part(1)], vec![began(), began()]] {
             assert_eq!(resume(records), None);
+        }
+    }
+
+    fn any_record() -> impl Strategy<Value = Record> {
+        let number = prop_oneof![1..6u32, any::<u32>()];
+        let bytes = prop_oneof![Just(8u64), Just(16), any::<u64>()];
+        prop_oneof![
+            8 => (number, bytes.clone()).prop_map(|(number, bytes)| Record::Part(SentPart {
+                part: Part { bytes, ..receipt(number) },
+                cut: cut(),
+            })),
+            1 => bytes.prop_map(whole),
+            1 => Just(began()),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_a_journal_says_its_parts_have_no_gap_and_a_whole_is_all_of_them(records in prop::collection::vec(any_record(), 0..12)) {
+            let records = [vec![began()], records].concat();
+            let Some(resumed) = resume(records) else {
+                return Ok(());
+            };
+            let parts = &resumed.parts;
+            prop_assert!(parts.iter().zip(1..).all(|(sent, number)| sent.part.number == number));
+            if let Some(whole) = &resumed.whole {
+                let sum: u128 = parts.iter().map(|sent| u128::from(sent.part.bytes)).sum();
+                prop_assert_eq!(u128::from(whole.expected.bytes), sum);
+            }
         }
     }
 }
