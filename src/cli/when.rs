@@ -70,6 +70,8 @@ fn midnight(date: Date) -> Timestamp {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::changes::changed;
+    use proptest::prelude::*;
 
     #[test]
     fn people_write_times_in_three_ways() {
@@ -117,5 +119,17 @@ mod tests {
         assert_eq!(long.start(now), Timestamp::MIN);
         let last: When = "9999-12-31".parse().expect("a day");
         assert_eq!(last.end(now), Timestamp::MAX);
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_is_taken_for_a_time_has_a_start_and_no_earlier_end(
+            written in prop_oneof![changed("2026-11-20T01:02:03+01:00"), changed("9999-12-31"), changed("2h")],
+            now in prop_oneof![Just(Timestamp::MIN), Just(Timestamp::MAX), Just(Timestamp::UNIX_EPOCH)],
+        ) {
+            if let Ok(when) = written.parse::<When>() {
+                prop_assert!(when.start(now) <= when.end(now), "{:?}", when);
+            }
+        }
     }
 }

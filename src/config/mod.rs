@@ -419,8 +419,25 @@ fn spool_config(written: &Written, node: &str) -> Result<spool::Config, Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::changes::changed;
+    use proptest::prelude::*;
 
     const SMALLEST: &str = "cluster: c\nnode: n\nstate_dir: /var/lib/salvage\nsources: [{path: /var/crash}]\nstore: {url: 's3://bucket'}\n";
+
+    const EVERY_KEY: &str = "\
+cluster: c
+node: n
+state_dir: /var/lib/salvage
+listen: '[::]:9464'
+sources: [{path: /var/crash}, {path: /var/dumps, layout: '{namespace}/{pod}/{container}'}]
+store: {url: 's3://bucket/prefix', endpoint: 'https://minio.example:9000', region: eu-central-1, path_style: true}
+compression: {level: 3, workers: 2}
+spool: {max_use: 20GiB, keep_free: 2GiB, keep_free_inodes: 1000}
+limits: {max_dump_size: 1TiB, max_dump_data: 512GiB}
+settle: {quiet_period: 30s, limit: 10m}
+shutdown: {grace_period: 25s}
+kubernetes: {enabled: false}
+";
 
     fn parse(text: &str) -> Result<Config, Error> {
         let surroundings = Surroundings {
@@ -532,6 +549,17 @@ mod tests {
                 .expect_err(line)
                 .to_string();
             assert!(error.contains(wanted), "{line}: {error}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_accepted_is_written_as_what_is_accepted_and_the_same(text in changed(EVERY_KEY)) {
+            if let Ok(config) = parse(&text) {
+                let effective = config.effective().expect("yaml");
+                let again = parse(&effective).expect("what was written can be read");
+                prop_assert_eq!(again.effective().expect("yaml"), effective);
+            }
         }
     }
 }

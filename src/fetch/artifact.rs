@@ -501,6 +501,7 @@ mod tests {
     use crate::model::{
         CrashId, CrashKeyParts, Encoding, Format, Reason, Role, Volume, crash_key_of,
     };
+    use proptest::prelude::*;
 
     impl Sink for Vec<u8> {
         fn write(&mut self, raw: &[u8]) -> io::Result<()> {
@@ -839,5 +840,31 @@ mod tests {
             .await
             .expect("in the end");
         assert!(read == scenario.raw);
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        #[test]
+        fn an_object_changed_anywhere_is_refused_or_gives_the_file(
+            length in 0..5_000usize,
+            changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..4),
+            digests: bool,
+        ) {
+            let mut scenario = scenario(raw(length), &[]);
+            if !digests {
+                (scenario.artifact.sha256, scenario.artifact.stored_sha256) = (None, None);
+            }
+            scenario.change_object(|bytes| {
+                for (at, byte) in &changes {
+                    let at = at.index(bytes.len());
+                    bytes[at] = *byte;
+                }
+            });
+            let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+            if let Ok((read, _)) = runtime.block_on(scenario.read()) {
+                prop_assert_eq!(read, scenario.raw);
+            }
+        }
     }
 }

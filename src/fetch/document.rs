@@ -100,7 +100,9 @@ impl Document {
 mod tests {
     use super::*;
     use crate::fetch::memory::MemoryStore;
+    use crate::model::changes::changed;
     use crate::model::{CrashKeyParts, Reason, crash_key_of};
+    use proptest::prelude::*;
 
     const ID: &str = "01kajmnp0vzzzzzzzzzzzzzzzz";
 
@@ -168,5 +170,18 @@ mod tests {
         }
         let error = document(&MemoryStore::default(), &key()).await;
         assert!(matches!(error, Err(Error::Gone { .. })));
+    }
+
+    proptest! {
+        #[test]
+        fn a_manifest_changed_anywhere_is_refused_or_is_of_this_crash(text in changed(manifest(1, ID, r#","later":{"field":1}"#))) {
+            let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+            if let Ok(document) = runtime.block_on(read(&text)) {
+                prop_assert_eq!(document.text(), text);
+                if let Ok(manifest) = document.manifest() {
+                    prop_assert_eq!(manifest.id, key().id());
+                }
+            }
+        }
     }
 }

@@ -76,6 +76,7 @@ fn end_of(tail: &[u8], whole: bool) -> Completeness {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     const CUT: Completeness = Completeness::Truncated { expected: None };
 
@@ -180,5 +181,23 @@ mod tests {
         let facts = read(&Source::new(&bytes, 1 << 40));
         assert_eq!(facts.completeness, Completeness::Unknown);
         assert_eq!(facts.unread.len(), 1, "{:?}", facts.unread);
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        #[test]
+        fn whatever_its_strings_say_it_is_complete_with_all_of_them_only(
+            strings in prop::collection::vec("(\\PC|[\\]}\",\n\\\\]){0,12}", 1..12),
+            cut in any::<prop::sample::Index>(),
+        ) {
+            let (head, _) = SNAPSHOT.split_once("\"strings\":[").expect("it has strings");
+            // V8 writes each on a line of its own.
+            let strings: Vec<_> = strings.iter().map(|text| serde_json::to_string(text).expect("serialises")).collect();
+            let text = format!("{head}\"strings\":[{}]}}", strings.join(",\n"));
+            prop_assert_eq!(completeness(text.as_bytes()), Completeness::Complete);
+            let cut = 1 + cut.index(text.len() - 1);
+            prop_assert_eq!(completeness(&text.as_bytes()[..cut]), CUT, "cut at {} of {}", cut, text);
+        }
     }
 }

@@ -128,6 +128,8 @@ stored_as_text!(CrashId => InvalidId);
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::changes::changed;
+    use proptest::prelude::*;
 
     #[test]
     fn an_id_has_one_spelling() {
@@ -159,5 +161,28 @@ mod tests {
         }
         let ten: IdPrefix = id.to_string()[..10].parse().expect("prefix");
         assert_eq!(ten.time_range(), (time, time));
+    }
+
+    proptest! {
+        #[test]
+        fn any_id_survives_being_written_and_is_found_by_its_beginnings(ms in 0..1i64 << 47, random: u128, length in 1..=LENGTH) {
+            let id = CrashId::new(Timestamp::from_millisecond(ms).expect("in range"), random);
+            let written = id.to_string();
+            prop_assert_eq!(written.parse(), Ok(id));
+            let prefix: IdPrefix = written[..length].to_ascii_uppercase().parse().expect("a beginning");
+            let (from, until) = prefix.time_range();
+            prop_assert!(prefix.matches(id) && from <= id.time() && id.time() <= until);
+        }
+
+        #[test]
+        fn what_is_taken_for_an_id_is_spelt_like_one(written in changed("01m7yrrt800000000000000000")) {
+            if let Ok(id) = written.parse::<CrashId>() {
+                prop_assert_eq!(id.to_string(), written.clone());
+            }
+            if let Ok(prefix) = written.parse::<IdPrefix>() {
+                let (from, until) = prefix.time_range();
+                prop_assert!(from <= until);
+            }
+        }
     }
 }

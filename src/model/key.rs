@@ -373,6 +373,7 @@ stored_as_text!(ObjectKey => InvalidKey);
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::changes::changed;
     use proptest::prelude::*;
 
     fn key(pod: &str) -> CrashKey {
@@ -471,6 +472,18 @@ mod tests {
             prop_assert!(text.len() <= KEY_MAX);
             prop_assert!(text.split('/').all(|component| component.len() <= 240), "{}", text);
             prop_assert_eq!(text.parse(), Ok(key));
+        }
+
+        #[test]
+        fn what_is_taken_for_a_key_is_spelt_like_one(written in changed(key("cart-0").to_string())) {
+            if let Ok(key) = written.parse::<CrashKey>() {
+                prop_assert_eq!(key.to_string(), written.clone());
+            }
+            if let Ok(key) = written.parse::<ObjectKey>() {
+                prop_assert_eq!(key.to_string(), written.clone());
+                let safe = |component: &str| !component.is_empty() && !component.starts_with('.');
+                prop_assert!(written.split('/').all(safe));
+            }
         }
     }
 }

@@ -142,6 +142,8 @@ stored_as_text!(Layout => InvalidLayout);
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::changes::changed;
+    use proptest::prelude::*;
     use std::os::unix::ffi::OsStrExt;
 
     #[test]
@@ -180,6 +182,21 @@ mod tests {
         ] {
             let error = bad.parse::<Layout>().expect_err(bad).to_string();
             assert!(error.contains("{container}"), "{error}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_taken_for_a_layout_is_spelt_so_and_names_any_levels(
+            written in changed("{namespace}/{pod}/*/{container}/{uid}"),
+            levels in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..300), 0..8),
+        ) {
+            if let Ok(layout) = written.parse::<Layout>() {
+                prop_assert_eq!(layout.to_string(), written);
+                let names = layout.names(levels.iter().map(|level| OsStr::from_bytes(level)));
+                let all = [names.namespace, names.pod, names.container, names.uid];
+                prop_assert!(all.iter().flatten().all(|name| name.len() <= NAME_MAX));
+            }
         }
     }
 }

@@ -399,3 +399,29 @@ pub struct Agent {
     /// Version of salvage.
     pub version: String,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::changes::changed;
+    use proptest::prelude::*;
+
+    /// The example in the documentation, as it stands in a bucket.
+    fn example() -> String {
+        let text = include_str!("../../docs/manifest.md");
+        let (_, rest) = text.split_once("```json\n").expect("an example");
+        let (shown, _) = rest.split_once("\n```\n").expect("its end");
+        let value: serde_json::Value = serde_json::from_str(shown).expect("it is JSON");
+        value.to_string()
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_taken_for_a_manifest_survives_being_written_and_read(text in changed(example())) {
+            if let Ok(manifest) = serde_json::from_str::<Manifest>(&text) {
+                let written = serde_json::to_string(&manifest).expect("serialises");
+                prop_assert_eq!(serde_json::from_str::<Manifest>(&written).expect("reads back"), manifest);
+            }
+        }
+    }
+}

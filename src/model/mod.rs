@@ -4,6 +4,8 @@
 //! Every type that enters a key, a state file or a manifest checks itself in its constructor, and serde goes through that
 //! constructor, so a hostile file cannot skip the check.
 
+#[cfg(test)]
+pub(crate) mod changes;
 mod digest;
 mod escape;
 mod facts;

@@ -128,6 +128,7 @@ stored_as_text!(Reason => InvalidReason);
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn every_class_and_signal_survives_being_written_and_read() {
@@ -138,5 +139,16 @@ mod tests {
         assert_eq!("sigsegv".parse(), Ok(Reason::Signal(11)));
         assert!("SIG65".parse::<Reason>().is_err());
         assert!("../x".parse::<Reason>().is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_taken_for_a_reason_is_written_as_the_same(written in "(?i)(SIG[A-Z0-9]{0,6}|[a-z]{4,9})") {
+            if let Ok(reason) = written.parse::<Reason>() {
+                let name = reason.to_string();
+                prop_assert!(name.eq_ignore_ascii_case(&written));
+                prop_assert_eq!(name.parse(), Ok(reason));
+            }
+        }
     }
 }

@@ -174,6 +174,7 @@ stored_as_text!(ByteSize => InvalidUnit, Span => InvalidUnit);
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn sizes_and_spans_survive_being_written_and_read() {
@@ -210,6 +211,26 @@ mod tests {
                     .to_string()
                     .contains("for example 30s")
             );
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_size_and_span_survives_being_written_and_read(bytes: u64, ms: u64, shift in 0..64u32) {
+            let size = ByteSize::new(bytes >> shift << shift);
+            prop_assert_eq!(size.to_string().parse(), Ok(size));
+            let span = Span(Duration::from_millis(ms >> shift));
+            prop_assert_eq!(span.to_string().parse(), Ok(span));
+        }
+
+        #[test]
+        fn what_is_taken_for_a_size_or_span_is_written_as_the_same(written in " {0,1}[0-9]{1,21} {0,1}[A-Za-z]{0,3}") {
+            if let Ok(size) = written.parse::<ByteSize>() {
+                prop_assert_eq!(size.to_string().parse(), Ok(size));
+            }
+            if let Ok(span) = written.parse::<Span>() {
+                prop_assert_eq!(span.to_string().parse(), Ok(span));
+            }
         }
     }
 }

@@ -330,3 +330,66 @@ impl Phase {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::changes::changed;
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    /// A state file with most of what one may hold: a dump under way, with a part of it sent.
+    fn state_file() -> String {
+        let id = "01m7xww73z8tgy3eqr24zwfz0y";
+        let origin = json!({
+            "source": {"text": "/var/dumps"}, "levels": [{"hex": "ff"}], "name": {"text": "core.1"}, "uid": 12345, "data_bytes": 83_886_080,
+            "names": {"namespace": "shop"}, "began": "2026-11-21T01:52:31.101Z", "ended": "2026-11-21T01:52:31.359Z",
+            "seen": "2026-11-21T01:52:31.402Z", "settled": "2026-11-21T01:52:31.979Z", "marks": ["writer_open"]
+        });
+        let kept = json!({"id": id, "file": {"dev": 1, "ino": 2, "born": 3}, "place": "spool", "data_bytes": 83_886_080});
+        let piece = json!({
+            "kept": kept, "origin": origin, "bytes": 94_371_840,
+            "facts": {"format": "elf-core", "completeness": {"truncated": {"expected": 104_857_600}}}
+        });
+        let choice = json!({
+            "reason": "SIGSEGV", "pod": {}, "container": {}, "attribution": {"confidence": "unknown"},
+            "artifacts": [{"role": "dump", "number": 0, "format": "elf-core"}]
+        });
+        let upload =
+            json!({"begun": {"key": "artifacts/x", "token": "t", "part_bytes": 8_388_608}});
+        json!({
+            "version": VERSION, "id": id, "time": "2026-11-21T01:52:31.359Z", "time_source": "dump_written", "origin": origin,
+            "phase": {"shipping": {"pieces": [piece], "choice": choice, "progress": {"next": Sent::nothing(), "upload": upload}}},
+            "attempts": 1, "not_before": "2026-11-21T01:53:00Z"
+        })
+        .to_string()
+    }
+
+    #[test]
+    fn an_entry_survives_a_state_file() {
+        let entry: Entry = serde_json::from_str(&state_file()).expect("readable");
+        let written = serde_json::to_string(&entry).expect("serialises");
+        assert_eq!(
+            serde_json::from_str::<Entry>(&written).expect("reads back"),
+            entry
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_taken_for_an_entry_survives_and_can_be_gone_on_with(text in changed(state_file())) {
+            let Ok(entry) = serde_json::from_str::<Entry>(&text) else {
+                return Ok(());
+            };
+            let written = serde_json::to_string(&entry).expect("serialises");
+            prop_assert_eq!(&serde_json::from_str::<Entry>(&written).expect("reads back"), &entry);
+            entry.files();
+            if let Phase::Shipping { progress, .. } = entry.phase && let Some(sent) = progress.next {
+                let mut digest = RunningSha256::resume(&sent.stored);
+                prop_assert_eq!(digest.state(), sent.stored);
+                digest.update(&[0; 100]);
+                digest.finish_hex();
+            }
+        }
+    }
+}

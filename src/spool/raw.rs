@@ -51,6 +51,7 @@ impl From<RawName> for Written {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn any_name_survives_a_state_file() {
@@ -61,6 +62,15 @@ mod tests {
                 serde_json::from_str::<RawName>(&json).expect("reads back"),
                 name
             );
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_survive_a_state_file(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+            let name = RawName::from(OsStr::from_bytes(&bytes));
+            let json = serde_json::to_string(&name).expect("serialises");
+            prop_assert_eq!(serde_json::from_str::<RawName>(&json).expect("reads back"), name);
         }
     }
 }

@@ -278,6 +278,8 @@ impl fmt::Display for StoreUrl {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::changes::changed;
+    use proptest::prelude::*;
 
     #[test]
     fn urls_survive_being_written_and_read() {
@@ -387,5 +389,16 @@ mod tests {
         open(&config("file:///nowhere/at/all", None, None))
             .await
             .expect("opens without a directory");
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_taken_for_a_url_is_written_as_the_same(
+            written in prop_oneof![changed("s3://dumps/team=a/prod-1"), changed("file:///srv/with%20space/x")],
+        ) {
+            if let Ok(url) = written.parse::<StoreUrl>() {
+                prop_assert_eq!(url.to_string().parse(), Ok(url));
+            }
+        }
     }
 }
