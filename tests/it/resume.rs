@@ -1,6 +1,7 @@
 //! Multipart uploads that an agent did not finish: the next one goes on with them, or gives them up and begins anew, and never leaves one open.
 
 use std::collections::BTreeMap;
+use std::os::unix::fs::FileExt;
 
 use anyhow::{Context, Result, ensure};
 
@@ -61,7 +62,7 @@ impl Cut {
         let key = artifact["key"].as_str().context("a key")?;
         let object = &self.server.objects()[&format!("some/prefix/{key}")];
         ensure!(
-            artifact["stored_sha256"] == salvage_sha256(object),
+            artifact["stored_sha256"] == sha256_of(object),
             "{artifact:#}"
         );
         agent.stop()?;
@@ -94,7 +95,7 @@ impl Cut {
     }
 }
 
-fn salvage_sha256(bytes: &[u8]) -> String {
+fn sha256_of(bytes: &[u8]) -> String {
     use sha2::Digest as _;
     hex::encode(sha2::Sha256::digest(bytes))
 }
@@ -143,6 +144,28 @@ fn an_upload_by_another_encoder_is_given_up() -> Result<()> {
     cut.node.more.push_str("\ncompression: {level: 2}");
     cut.finish()?;
     ensure!(cut.count(S3Op::Begin) == 2 && cut.count(S3Op::Abort) >= 1);
+    Ok(())
+}
+
+/// Nobody but the agent should reach a held dump. If somebody does, and hides it, the frame that is encoded once more is another one.
+#[test]
+fn an_upload_of_other_bytes_is_given_up() -> Result<()> {
+    let mut cut = cut()?;
+    let dumps = cut.node.state.join("dumps");
+    let dump = std::fs::read_dir(&dumps)?.next().context("a dump")??.path();
+    let before = std::fs::metadata(&dump)?.modified()?;
+    let mut bytes = std::fs::read(&dump)?;
+    for frame in bytes.chunks_mut(1 << 20) {
+        frame[0] ^= 1;
+    }
+    // In place: it stays the same file.
+    let file = std::fs::File::options().write(true).open(&dump)?;
+    file.write_all_at(&bytes, 0)?;
+    file.set_times(std::fs::FileTimes::new().set_modified(before))?;
+    drop(file);
+    cut.digest = sha256_of(&bytes);
+    cut.finish()?;
+    ensure!(cut.count(S3Op::Begin) == 2, "it was gone on with");
     Ok(())
 }
 
