@@ -235,7 +235,7 @@ impl ObjectWriter {
                 .map_err(UploadError::Table)?;
         }
         for sent in &resumed.parts {
-            writer.stored_bytes += sent.part.bytes;
+            writer.stored_bytes = writer.stored_bytes.saturating_add(sent.part.bytes);
             writer.last_part = sent.part.number;
             writer.parts.insert(sent.part.number, sent.part.clone());
         }
