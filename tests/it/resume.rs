@@ -7,7 +7,7 @@ use anyhow::{Context, Result, ensure};
 
 use crate::place::Place;
 use crate::s3::{drop_in, ensure_nothing_left, fetched, node_for, noise};
-use crate::support::agent::{Agent, Node, wait};
+use crate::support::agent::{Node, wait};
 use crate::support::s3::{S3Op, S3Server};
 
 /// Parts have 8 MiB, and noise does not get smaller: eight parts.
@@ -15,6 +15,9 @@ const LARGE: usize = 60 << 20;
 
 /// The part that a store does not take.
 const STUCK: u32 = 5;
+
+/// What an agent says of an attempt that came to nothing.
+const FAILED: &str = "a step failed; the dump is kept";
 
 /// A store, a node whose agent was killed in the middle of an upload, and the digest of the dump.
 struct Cut {
@@ -31,9 +34,7 @@ fn cut() -> Result<Cut> {
     server.refuse_part(STUCK, 500);
     server.forget_requests();
     let digest = drop_in(&node, "large", &noise(5, LARGE))?;
-    wait("a failed attempt", || {
-        Ok(agent.wait_for_failure()?.then_some(()))
-    })?;
+    agent.logged(FAILED)?;
     agent.kill()?;
     server.healthy();
     Ok(Cut {
@@ -43,18 +44,12 @@ fn cut() -> Result<Cut> {
     })
 }
 
-impl Agent {
-    fn wait_for_failure(&self) -> Result<bool> {
-        self.logged("a step failed; the dump is kept").map(|_| true)
-    }
-}
-
 impl Cut {
     /// Starts another agent and waits until the dump is stored, whole and once, with nothing left.
     fn finish(&self) -> Result<()> {
         let agent = self.node.start()?;
         let crashes = self.node.wait_for_crashes(&agent, 1)?;
-        ensure!(fetched(&self.node, &crashes)? == [self.digest.clone()]);
+        ensure!(fetched(&self.node, &crashes)? == [self.digest.as_str()]);
         // What is kept of the way the bytes came does not depend on how often it was gone on with.
         let id = crashes[0]["id"].as_str().context("an id")?;
         let artifact = &self.node.manifest(id)?["artifacts"][0];
@@ -215,7 +210,7 @@ fn a_completion_that_never_arrived_is_sent_by_the_next_agent() -> Result<()> {
     let agent = node.start()?.ready()?;
     server.drop_connection(S3Op::Complete);
     let digest = drop_in(&node, "large", &noise(7, 20 << 20))?;
-    agent.wait_for_failure()?;
+    agent.logged(FAILED)?;
     agent.kill()?;
     server.healthy().forget_requests();
     let cut = Cut {
