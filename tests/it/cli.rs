@@ -262,9 +262,16 @@ fn ls_of_nothing_ends_with_1() {
     assert_eq!(ran.out, "");
     let (bucket, _) = three();
     bucket.run(&["ls", "-n", "nowhere"]).ends(1);
-    bucket
+    // Relative to now: of a crash that stays where it is in time while now goes on.
+    let long_ago = Bucket::new();
+    long_ago.store(Crash {
+        time: "2020-02-02T02:02:02Z",
+        ..Crash::default()
+    });
+    long_ago
         .run(&["ls", "--until", "1h", "--since", "2h"])
         .ends(1);
+    long_ago.run(&["ls", "--until", "1h"]).ends(0);
 }
 
 #[test]
