@@ -154,6 +154,8 @@ fn part(record: &[u8], number: u32) -> Option<PartInfo> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::changes::changed;
+    use proptest::prelude::*;
 
     const MD5: &str = "25f9e794323b453885f5181f1b624d0b";
 
@@ -209,5 +211,15 @@ mod tests {
                 assert_eq!(table.upload(staged).expect("read"), None);
             }
         });
+    }
+
+    proptest! {
+        #[test]
+        fn a_changed_record_is_a_receipt_or_none(record in changed(format!("{:020} {MD5}", 8))) {
+            if let Some(part) = part(record.as_bytes(), 7) {
+                prop_assert_eq!(part.number, 7);
+                prop_assert_eq!(hex::decode(&part.etag).map(|md5| md5.len()), Ok(16));
+            }
+        }
     }
 }

@@ -241,6 +241,8 @@ fn range_header(range: &Range<u64>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::changes::changed;
+    use proptest::prelude::*;
 
     #[test]
     fn content_ranges_are_read_or_refused() {
@@ -255,6 +257,15 @@ mod tests {
             "bytes -1-9/10",
         ] {
             assert_eq!(content_range(text), None, "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_changed_content_range_is_a_range_or_none(text in changed("bytes 5-9/10")) {
+            if let Some(range) = content_range(&text) {
+                prop_assert!(range.start < range.end);
+            }
         }
     }
 }
