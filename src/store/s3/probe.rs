@@ -1,6 +1,6 @@
 //! Tries everything once, at a key where nobody looks for crashes, and notes what the store does.
 //!
-//! Some sixteen small requests at start. The steps stop where going on says nothing new: when the first put failed for another reason than
+//! Some seventeen small requests at start. The steps stop where going on says nothing new: when the first put failed for another reason than
 //! a permission, or when the store answered success and kept something else.
 
 use bytes::Bytes;
