@@ -184,10 +184,9 @@ impl Run {
         &mut self,
         sending: &Sending,
     ) -> Result<super::manifest::Done, StepError> {
-        let resumed = self.resumable(sending).await?;
+        let mut resumed = self.resumable(sending).await?;
         let progress = self.progress();
         let start = progress.next.unwrap_or_else(Sent::nothing);
-        let mut resumed = resumed;
         let from = resumed
             .as_ref()
             .map_or(&start, |resumed| match &resumed.whole {
@@ -202,8 +201,8 @@ impl Run {
             tokio::runtime::Handle::current(),
         );
         let mut sent = start;
-        // Stopped when the last object was noted: there is no further one.
-        let mut ended = reader.is_done() && !progress.volumes.is_empty();
+        // Stopped when the last object was noted: there is no further one. One that is gone on with is not done, although all of the file is read.
+        let mut ended = resumed.is_none() && reader.is_done() && !progress.volumes.is_empty();
         while !ended {
             let begun_at = sent.read.at;
             let key = self.key_of(sending);
