@@ -76,6 +76,7 @@ impl Stop {
 /// # Errors
 /// What keeps it from starting at all: its address, its state directory, its threads.
 pub async fn run(config: Config) -> anyhow::Result<End> {
+    sys::return_large_buffers();
     sys::ignore_lease_signal()?;
     sys::private_files();
     sys::raise_open_files();

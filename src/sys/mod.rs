@@ -24,7 +24,7 @@ pub use lease::{Lease, ReadLease, read_lease};
 pub use lock::{Lock, LockError};
 pub use process::{
     cgroup_memory_limit, ignore_lease_signal, is_ignored, is_scarce, private_files,
-    raise_open_files,
+    raise_open_files, return_large_buffers,
 };
 pub use sha256::{RunningSha256, Sha256State};
 pub use space::{Space, space};

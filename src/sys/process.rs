@@ -18,6 +18,22 @@ pub fn ignore_lease_signal() -> io::Result<()> {
     }
 }
 
+/// Lets large buffers go back to the kernel the moment they are freed. Call it before the first is made.
+///
+/// glibc takes what is above a threshold from the kernel and gives it back, but raises the threshold to the largest buffer that was ever freed: from then on
+/// parts of 8 MiB lie in the heaps of whichever threads made them, and what those keep is in no bound of ours (measured on an 8 GB dump: a peak of 104 MiB, and
+/// of 55 MiB with this). A threshold that was set stays; see `mallopt(3)`.
+pub fn return_large_buffers() {
+    /// As small as a frame, whose buffers live as long as the process.
+    #[cfg(target_env = "gnu")]
+    const LARGE: libc::c_int = 1 << 20;
+    // SAFETY: it sets a number of the allocator's, under the allocator's own lock.
+    #[cfg(target_env = "gnu")]
+    unsafe {
+        libc::mallopt(libc::M_MMAP_THRESHOLD, LARGE);
+    }
+}
+
 /// Whether whoever started us wants a signal to have no effect, as `nohup` does for a download of hours.
 pub fn is_ignored(signal: i32) -> bool {
     let mut action = std::mem::MaybeUninit::<libc::sigaction>::zeroed();
