@@ -13,6 +13,8 @@
 //! Memory is `(workers + 2)` frames in and out, plus the parts in flight ([`Config::part_memory`]); nothing grows with the dump.
 
 mod choose;
+mod confirm;
+mod earlier;
 mod frames;
 mod manifest;
 mod metrics;

@@ -12,20 +12,18 @@ use std::time::Instant;
 
 use tokio::sync::mpsc;
 
+use super::confirm::{Object, complete, is_there};
 use super::frames::{Content, Pending, Reader};
 use super::manifest::artifact;
 use super::metrics::Stage;
-use super::resume::{Began, Cut, Record, Resumed, encoder, resume};
+use super::resume::{Began, Cut, Record, Resumed, encoder};
 use super::steps::{Next, Run, StepError};
-use super::upload::{Log, Object, ObjectWriter, Target, UploadError, complete, is_there};
+use super::upload::{Log, ObjectWriter, Target};
 use crate::decide::{PartPlan, plan_parts};
-use crate::model::{
-    ArtifactName, FileId, Mark, Missing, ObjectKey, Step, Upload, Volume, artifact_key,
-};
+use crate::model::{ArtifactName, Mark, Missing, ObjectKey, Step, Volume, artifact_key};
 use crate::spool::{Choice, Loss, OpenError, Phase, Piece, Progress, Sent, Uploading};
-use crate::store::{self, Problem, Retry, Verified};
-use crate::sys::{RunningSha256, Stat, step_of};
-use crate::telemetry::chain;
+use crate::store::Verified;
+use crate::sys::{RunningSha256, Stat};
 
 /// Frames between the reader and the sender; the pool's buffers bound them anyway.
 const FRAMES_WAITING: usize = 4;
@@ -33,16 +31,13 @@ const FRAMES_WAITING: usize = 4;
 /// A dump that changes while it is read is read again this often before it is kept as it was read.
 const READS: u32 = 3;
 
-/// After so many failures in a row an upload is begun anew: it may be what fails.
-const STUBBORN: u32 = 5;
-
 /// The artifact that is being sent.
-struct Sending {
+pub(super) struct Sending {
     piece: Piece,
     name: ArtifactName,
     file: Arc<File>,
-    stat: Stat,
-    plan: PartPlan,
+    pub(super) stat: Stat,
+    pub(super) plan: PartPlan,
 }
 
 impl Run {
@@ -102,7 +97,7 @@ impl Run {
         }
     }
 
-    fn progress(&self) -> Progress {
+    pub(super) fn progress(&self) -> Progress {
         let progress = self.shipping().map(|(_, _, progress)| progress.clone());
         progress.unwrap_or_default()
     }
@@ -114,7 +109,7 @@ impl Run {
     }
 
     /// Changes how far the sending has come, and writes it. What cannot be written has not come so far.
-    async fn note(
+    pub(super) async fn note(
         &mut self,
         as_step: Step,
         change: impl FnOnce(&mut Progress),
@@ -244,7 +239,7 @@ impl Run {
     }
 
     /// The key of the next object of an artifact.
-    fn key_of(&self, sending: &Sending) -> ObjectKey {
+    pub(super) fn key_of(&self, sending: &Sending) -> ObjectKey {
         let (done, namespace) = self.shipping().map_or((0, None), |(_, choice, progress)| {
             (progress.volumes.len(), choice.pod.namespace.as_deref())
         });
@@ -420,156 +415,4 @@ impl Run {
         })
         .await
     }
-
-    /// Keeps an upload that failed if it can be gone on with, else gives it up. What keeps even that from being noted is found by the next attempt.
-    async fn after_failure(&mut self, writer: Option<ObjectWriter>, error: StepError) -> StepError {
-        let keep = goes_on(&error) && !(self.entry.attempts + 1).is_multiple_of(STUBBORN);
-        if keep {
-            if let Some(writer) = writer {
-                writer.leave().await;
-            }
-            return error;
-        }
-        if let Some(writer) = writer {
-            writer.give_up().await;
-        }
-        if let Err(also) = self.give_up_upload().await {
-            tracing::debug!(
-                error = chain(&also),
-                "an upload is given up by the next attempt"
-            );
-        }
-        error
-    }
-
-    /// What can be gone on with of the upload that the state names; an upload that cannot be gone on with is given up.
-    async fn resumable(&mut self, sending: &Sending) -> Result<Option<Resumed>, StepError> {
-        let Some(Uploading::Begun(upload)) = self.progress().upload else {
-            return Ok(None);
-        };
-        let read = self
-            .on_node(|spool, entry| spool.open_journal::<Record>(entry.id))
-            .await;
-        let records = match read {
-            Ok(read) => read.map(|(_, records)| records),
-            Err(error) => {
-                tracing::warn!(crash = %self.entry.id, %error, "the journal of an upload cannot be read; it is begun anew");
-                None
-            }
-        };
-        let resumed = records
-            .and_then(resume)
-            .filter(|resumed| self.is_ours(resumed, &upload, sending));
-        let Some(mut resumed) = resumed else {
-            self.give_up_upload().await?;
-            return Ok(None);
-        };
-        if resumed.whole.is_some() {
-            return Ok(Some(resumed));
-        }
-        match self.inner.store.parts(&upload).await {
-            Ok(there) => resumed.keep_what_is_there(&there),
-            Err(error) if *error.problem() == Problem::NoSuchUpload => {
-                self.give_up_upload().await?;
-                return Ok(None);
-            }
-            Err(error) if error.retry() != Retry::Permanent => return Err(error.into()),
-            // We may not ask: what the store answered to each part is all there is, and the completion decides.
-            Err(_) => {}
-        }
-        Ok(Some(resumed))
-    }
-
-    /// Whether the journal is of this upload, and the bytes to come are those that would have come then.
-    fn is_ours(&self, resumed: &Resumed, upload: &Upload, sending: &Sending) -> bool {
-        let Began {
-            upload: begun,
-            encoder: by,
-            file,
-            bytes,
-            modified,
-            ..
-        } = &resumed.began;
-        let same_file = FileId::same_file(file, &sending.stat.file)
-            && (*bytes, *modified) == (sending.stat.size, sending.stat.modified);
-        let start = self.progress().next.unwrap_or_else(Sent::nothing);
-        begun == upload
-            && resumed.began.start.sent == start
-            && same_file
-            && *by == encoder(&self.inner.config)
-            && upload.part_bytes == sending.plan.part_bytes
-            && upload.key == self.key_of(sending)
-    }
-
-    /// Gives up the upload that the state names, if it names one. A store that will never allow that must not keep the dump from being sent anew.
-    async fn give_up_upload(&mut self) -> Result<(), StepError> {
-        let Some(uploading) = self.progress().upload else {
-            return Ok(());
-        };
-        match uploading {
-            Uploading::Beginning(key) => return self.abort_unknown(&key).await,
-            Uploading::Begun(upload) => self.abort(&upload).await?,
-        }
-        self.note(Step::NoteAborted, |progress| progress.upload = None)
-            .await?;
-        self.remove_journal().await;
-        Ok(())
-    }
-
-    async fn abort(&mut self, upload: &Upload) -> Result<(), StepError> {
-        let store = Arc::clone(&self.inner.store);
-        match step_of(Step::Abort, store.abort(upload)).await {
-            Err(error) if error.retry() != Retry::Permanent => Err(error.into()),
-            Err(error) => {
-                tracing::warn!(key = %upload.key, error = chain(&error), "a multipart upload is left to the bucket's lifecycle rule");
-                Ok(())
-            }
-            Ok(()) => Ok(()),
-        }
-    }
-
-    /// Gives up what was begun for this very key and never learnt of. Nobody else ever begins one there: the key has our crash's id in it.
-    async fn abort_unknown(&mut self, key: &ObjectKey) -> Result<(), StepError> {
-        match self.inner.store.uploads(key).await {
-            Ok(uploads) => {
-                for upload in uploads {
-                    self.abort(&upload).await?;
-                }
-            }
-            Err(error) if error.retry() != Retry::Permanent => return Err(error.into()),
-            Err(error) => {
-                tracing::info!(key = %key, error = chain(&error), "whether a multipart upload is open cannot be asked; one would be left to the bucket's lifecycle rule");
-            }
-        }
-        self.note(Step::NoteAborted, |progress| progress.upload = None)
-            .await
-    }
-
-    /// A journal that stays is of no upload that the state names, and is replaced by the next.
-    async fn remove_journal(&mut self) {
-        let removed = self
-            .on_node(|spool, entry| spool.remove_journal(entry.id))
-            .await;
-        if let Err(error) = removed {
-            tracing::debug!(crash = %self.entry.id, %error, "a journal could not be removed");
-        }
-    }
-}
-
-/// Whether an upload that failed like this may still be gone on with.
-fn goes_on(error: &StepError) -> bool {
-    let problem = match error {
-        StepError::Store(error) => error.problem(),
-        StepError::Upload(UploadError::Store(error)) => store::Error::problem(error),
-        StepError::State(_) | StepError::Node(_) | StepError::Open(_) => return true,
-        _ => return false,
-    };
-    !matches!(
-        problem,
-        Problem::NoSuchUpload
-            | Problem::Refused(_)
-            | Problem::Mismatch(_)
-            | Problem::NotFound
-            | Problem::AlreadyExists
-    )
 }

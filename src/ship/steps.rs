@@ -8,10 +8,11 @@ use bytes::Bytes;
 use jiff::{SignedDuration, Timestamp};
 
 use super::Inner;
+use super::confirm::{confirm, put_own};
 use super::manifest::manifest;
 use super::metrics::Stage;
 use super::retry::next_attempt;
-use super::upload::{UploadError, confirm, put_own};
+use super::upload::UploadError;
 use crate::model::{CrashId, CrashKeyParts, Manifest, ObjectKey, Step, crash_key_of, escaped};
 use crate::spool::{self, Claim, Copied, Entry, Kept, Loss, OpenError, Phase};
 use crate::store::{self, Expected, Retry};

@@ -14,10 +14,11 @@ use tokio::task::JoinSet;
 use zeekstd::seek_table::SeekTable;
 
 use super::FRAME_BYTES;
+use super::confirm::{Object, complete, confirm, put_own};
 use super::resume::{Cut, Record, Resumed, SentPart, Whole};
 use crate::model::{ObjectKey, Step, Upload};
 use crate::spool::{Position, Sent};
-use crate::store::{self, Expected, Md5s, Operation, Part, Problem, PutMode, Store, Verified};
+use crate::store::{self, Expected, Md5s, Operation, Part, Problem, Store};
 use crate::sys::{Journal, RunningSha256, step, step_of};
 
 /// The memory for parts, shared by all uploads.
@@ -112,15 +113,6 @@ pub(super) struct ObjectWriter {
     skip: (u64, u32),
     /// Stored lengths of the frames since the last cut.
     frames: Vec<u32>,
-}
-
-/// An object that is stored and verified.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Object {
-    pub(super) stored_bytes: u64,
-    pub(super) verified: Verified,
-    /// How far the file is sent with it.
-    pub(super) sent: Sent,
 }
 
 /// Why an upload did not come to its end.
@@ -495,79 +487,6 @@ async fn send_part(
     });
     log.add(Step::JournalPart, record).await;
     Ok(part)
-}
-
-/// The object, if a completion that nobody heard of made it.
-pub(super) async fn is_there(store: &dyn Store, key: &ObjectKey, whole: &Whole) -> Option<Object> {
-    let seen = step_of(Step::VerifyArtifact, store.verify(key, &whole.expected)).await;
-    match seen {
-        Ok(verified @ (Verified::Content | Verified::Length)) => Some(Object {
-            stored_bytes: whole.expected.bytes,
-            verified,
-            sent: whole.sent.clone(),
-        }),
-        _ => None,
-    }
-}
-
-/// Completes an upload whose parts are all there, and makes sure that the object is.
-pub(super) async fn complete(
-    store: &dyn Store,
-    upload: &Upload,
-    parts: &[Part],
-    whole: Whole,
-) -> store::Result<Object> {
-    let Whole { expected, sent } = whole;
-    let answer = step_of(
-        Step::Complete,
-        store.complete(upload, parts, &expected, PutMode::Overwrite),
-    )
-    .await;
-    let verified = step_of(
-        Step::VerifyArtifact,
-        confirm(store, &upload.key, &expected, answer),
-    )
-    .await?;
-    Ok(Object {
-        stored_bytes: expected.bytes,
-        verified,
-        sent,
-    })
-}
-
-/// Puts an object whose key is ours alone: what is found there already is an earlier try of ours, whole or of no use.
-pub(super) async fn put_own(
-    store: &dyn Store,
-    key: &ObjectKey,
-    body: Bytes,
-    expected: &Expected,
-) -> store::Result<()> {
-    // Within a step.
-    match store.put(key, body.clone(), PutMode::Create).await {
-        Err(error) if *error.problem() == Problem::AlreadyExists => {
-            match store.verify(key, expected).await {
-                Ok(Verified::Content) => Ok(()),
-                _ => store.put(key, body, PutMode::Overwrite).await,
-            }
-        }
-        other => other,
-    }
-}
-
-/// Turns a store's answer into certainty: an error may hide a success, and a success may be no more than a word.
-pub(super) async fn confirm(
-    store: &dyn Store,
-    key: &ObjectKey,
-    expected: &Expected,
-    answer: store::Result<()>,
-) -> store::Result<Verified> {
-    let seen = store.verify(key, expected).await;
-    match (answer, seen) {
-        (Ok(()), seen) => seen,
-        // The answer was lost on the way, the object was not.
-        (Err(_), Ok(verified @ (Verified::Content | Verified::Length))) => Ok(verified),
-        (Err(error), _) => Err(error),
-    }
 }
 
 fn joined(done: Result<store::Result<Part>, tokio::task::JoinError>) -> store::Result<Part> {
