@@ -31,6 +31,7 @@ use crate::decide::PartLimits;
 use crate::model::{CrashId, Host};
 use crate::spool::Spool;
 use crate::store::Store;
+use crate::sys::small_objects;
 
 pub use metrics::Metrics;
 
@@ -118,12 +119,20 @@ impl Shipper {
 
 impl Inner {
     fn part_limits(&self) -> PartLimits {
-        PartLimits {
+        let limits = PartLimits {
             frame_bytes: u64::from(FRAME_BYTES),
             part_min: PART_MIN,
             // One being filled, one on the way.
             part_max: (self.config.part_memory / 2).max(PART_MIN),
             parts: PARTS,
+        };
+        match small_objects() {
+            true => PartLimits {
+                part_max: PART_MIN,
+                parts: 2,
+                ..limits
+            },
+            false => limits,
         }
     }
 }

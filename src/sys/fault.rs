@@ -1,8 +1,9 @@
 //! Where a test may end the process: right before and right after each step.
 //!
 //! With the feature `fault-points`, `SALVAGE_FAULT=<step>:<before|after>:<n>` ends the process by SIGKILL when that point is met for the n-th time, as a
-//! power cut would: nothing is unwound, flushed or dropped. `SALVAGE_FAULT_LOG=<path>` names a file to which every point met is added as a line. Without
-//! the feature [`step`] is the work it is given and nothing else: no name, no branch and no variable of this is in the program.
+//! power cut would: nothing is unwound, flushed or dropped. `SALVAGE_FAULT_LOG=<path>` names a file to which every point met is added as a line, and
+//! `SALVAGE_FAULT_SMALL_OBJECTS` makes objects so small that those of a dump in several can be met without one of 140 GB. Without the feature [`step`] is the
+//! work it is given and nothing else: no name, no branch and no variable of this is in the program.
 
 use std::future::Future;
 
@@ -30,6 +31,12 @@ pub async fn step_of<T>(step: Step, work: impl Future<Output = T>) -> T {
 enum When {
     Before,
     After,
+}
+
+/// Whether objects are to be so small that a dump of some megabytes becomes several.
+#[inline(always)]
+pub fn small_objects() -> bool {
+    cfg!(feature = "fault-points") && std::env::var_os("SALVAGE_FAULT_SMALL_OBJECTS").is_some()
 }
 
 #[cfg(not(feature = "fault-points"))]

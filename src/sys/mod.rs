@@ -18,7 +18,7 @@ pub use copy::{CopyError, copy_sparse};
 pub use dir::{Dir, DirEntry, FileKind, Stat};
 pub use durable::write_durably;
 pub use extents::{Extents, data_bytes, read_leaving_cache_as_found};
-pub use fault::{step, step_of};
+pub use fault::{small_objects, step, step_of};
 pub use journal::Journal;
 pub use lease::{Lease, ReadLease, read_lease};
 pub use lock::{Lock, LockError};

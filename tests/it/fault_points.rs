@@ -38,6 +38,8 @@ enum Scene {
     Copied,
     /// Reports and the dumps they belong to.
     Joined,
+    /// Dumps that become two objects of two parts each, where other scenes have one object.
+    Several,
 }
 
 fn scene_of(step: Step) -> Scene {
@@ -74,9 +76,25 @@ fn scene_of(step: Step) -> Scene {
     }
 }
 
-/// One point, met in the `round`-th set.
+/// Steps that a dump of several objects takes for each of them.
+const OF_EACH_OBJECT: [Step; 11] = [
+    Step::NoteBeginning,
+    Step::Begin,
+    Step::BeginJournal,
+    Step::NoteBegun,
+    Step::SendPart,
+    Step::JournalPart,
+    Step::JournalWhole,
+    Step::Complete,
+    Step::VerifyArtifact,
+    Step::NoteObject,
+    Step::RemoveJournal,
+];
+
+/// One point of a scene, met in the `round`-th set.
 #[derive(Clone, Copy, Debug)]
 struct Case {
+    scene: Scene,
     step: Step,
     when: &'static str,
     round: usize,
@@ -109,6 +127,10 @@ impl Stage {
             node.sources = format!("[{{path: {source:?}}}]");
             disk = Some(small);
         }
+        if scene == Scene::Several {
+            let small_objects = ("SALVAGE_FAULT_SMALL_OBJECTS".into(), "1".into());
+            node.env.push(small_objects);
+        }
         Ok(Self {
             scene,
             place,
@@ -139,6 +161,11 @@ impl Stage {
             }
             Scene::Large | Scene::Refused => {
                 let dump = self.noise(9 << 20);
+                self.put_alone("core", dump)?;
+            }
+            Scene::Several => {
+                // 15 MiB for the first object, the rest for the second.
+                let dump = self.noise(24 << 20);
                 self.put_alone("core", dump)?;
             }
             Scene::Joined => {
@@ -201,6 +228,11 @@ impl Stage {
         let crashes = self.node.wait_for_crashes(&agent, self.crashes)?;
         let stored = self.place.stored(&self.node, &crashes)?;
         ensure!(stored == self.files, "what is stored is not what was there");
+        if let (Place::Memory(server), Scene::Several) = (&self.place, self.scene) {
+            let keys = server.lengths();
+            let objects = keys.keys().filter(|key| key.contains("/artifacts/"));
+            ensure!(objects.count() == 2 * self.crashes, "{keys:?}");
+        }
         ensure!(has_no_files(&self.source)?, "the source is not empty");
         self.place.ensure_nothing_left(&self.node)?;
         ensure!(agent.metric("salvage_dumps_lost_total{reason=\"vanished\"}")? == 0.0);
@@ -237,18 +269,19 @@ fn core_by_createdump(pid: u32, memory: &[u8]) -> Vec<u8> {
 impl Case {
     /// Which meeting of the point ends the first run: a step that several dumps take is cut at another one each time.
     fn nth(self) -> usize {
-        match scene_of(self.step) {
+        let of_a_part = self.step == Step::SendPart || self.step == Step::JournalPart;
+        match self.scene {
             Scene::Small | Scene::Copied => self.round % 3 + 1,
-            _ if self.step == Step::SendPart || self.step == Step::JournalPart => {
-                self.round % 2 + 1
-            }
+            Scene::Several if of_a_part => self.round % 4 + 1,
+            Scene::Several => self.round % 2 + 1,
+            _ if of_a_part => self.round % 2 + 1,
             _ => 1,
         }
     }
 
     fn run(self, place: Place) -> Result<()> {
         let seed = self.round as u64 * 1_000_000 + self.step as u64 * 1_000;
-        let mut stage = Stage::new(place, scene_of(self.step), seed)?;
+        let mut stage = Stage::new(place, self.scene, seed)?;
         stage.crash()?;
         if let (Place::Memory(server), Scene::Refused) = (&stage.place, stage.scene) {
             server.refuse_part(2, 400);
@@ -309,18 +342,22 @@ fn every_point_of(scenes: &[Scene]) -> Result<()> {
 }
 
 fn every_point_on(place: impl Fn() -> Result<Place> + Sync, scenes: &[Scene]) -> Result<()> {
+    let all = Step::ALL.iter().map(|step| (scene_of(*step), *step));
+    let met_here: Vec<_> = all.filter(|(scene, _)| scenes.contains(scene)).collect();
+    each_killed(place, &met_here)
+}
+
+/// Kills an agent at each of these steps, and prints how often.
+fn each_killed(place: impl Fn() -> Result<Place> + Sync, steps: &[(Scene, Step)]) -> Result<()> {
     let mut cases = Vec::new();
-    for step in Step::ALL {
+    for &(scene, step) in steps {
         for when in WHEN {
-            for round in 0..ROUNDS {
-                if scenes.contains(&scene_of(*step)) {
-                    cases.push(Case {
-                        step: *step,
-                        when,
-                        round,
-                    });
-                }
-            }
+            cases.extend((0..ROUNDS).map(|round| Case {
+                scene,
+                step,
+                when,
+                round,
+            }));
         }
     }
     let count = cases.len();
@@ -328,10 +365,7 @@ fn every_point_on(place: impl Fn() -> Result<Place> + Sync, scenes: &[Scene]) ->
     println!(
         "step                  killed before, first run / resumed   after, first run / resumed"
     );
-    for step in Step::ALL
-        .iter()
-        .filter(|step| scenes.contains(&scene_of(**step)))
-    {
+    for (_, step) in steps {
         let [before, after] = WHEN.map(|when| met.get(&(*step, when)).copied().unwrap_or(0));
         println!(
             "{:<22}{before:>16} / {before}{after:>28} / {after}",
@@ -351,6 +385,12 @@ fn killed_at_every_step_of_small_dumps() -> Result<()> {
 #[test]
 fn killed_at_every_step_of_an_upload() -> Result<()> {
     every_point_of(&[Scene::Large, Scene::Refused])
+}
+
+#[test]
+fn killed_at_every_step_of_a_dump_in_several_objects() -> Result<()> {
+    let steps = OF_EACH_OBJECT.map(|step| (Scene::Several, step));
+    each_killed(|| Ok(Place::memory()), &steps)
 }
 
 #[test]

@@ -66,7 +66,14 @@ impl Place {
         for crash in crashes {
             let manifest = node.manifest(crash["id"].as_str().context("an id")?)?;
             for artifact in manifest["artifacts"].as_array().context("artifacts")? {
-                let object = self.object(artifact["key"].as_str().context("a key")?)?;
+                // As a person would: `cat` of its objects, then `zstd -d`.
+                let volumes = artifact["volumes"].as_array();
+                let several = volumes.map(|volumes| volumes.iter().map(|each| &each["key"]));
+                let keys = several.map_or(vec![&artifact["key"]], Iterator::collect);
+                let mut object = Vec::new();
+                for key in keys {
+                    object.extend(self.object(key.as_str().context("a key")?)?);
+                }
                 let name = artifact["original_name"].as_str().context("a name")?;
                 let before = stored.insert(name.to_owned(), zstd::decode_all(&*object)?);
                 ensure!(before.is_none(), "{name} is stored twice");
