@@ -3,7 +3,8 @@
 //! ```text
 //! Spool::check_out ─► steps ─► (Claiming, Copied, ... : the spool's own steps)
 //!                       ├─► choose: identify, join what one death left, decide
-//!                       ├─► send ─► frames (reader thread) ─► pool (workers: zstd) ─► upload (parts, journal) ─► Store
+//!                       ├─► send ─► frames (reader thread) ─► pool (workers: zstd) ─► upload (parts, journal) ─► confirm ─► Store
+//!                       │     └─► earlier: what an earlier attempt left is gone on with, or given up
 //!                       └─► announce: the manifest
 //! ```
 //!
