@@ -8,6 +8,7 @@ pub mod config;
 pub mod decide;
 pub mod fetch;
 pub mod identify;
+pub mod kube;
 pub mod model;
 pub mod ship;
 pub mod source;

@@ -323,6 +323,7 @@ mod tests {
                 "dotnet-trace report F topN",
             ),
             (Role::Dump, Format::Gcdump, None, "dotnet-gcdump report F"),
+            (Role::Log, Format::ContainerLog, None, "less F"),
             (
                 Role::Dump,
                 Format::Unknown,
@@ -339,7 +340,9 @@ mod tests {
     #[test]
     fn every_format_has_a_rule_of_its_own() {
         for format in Format::ALL {
-            let has_rule = RULES.iter().any(|rule| rule.format == Some(format));
+            let is_of =
+                |rule: &Rule| rule.format == Some(format) || rule.role == Some(format.role());
+            let has_rule = RULES.iter().any(is_of);
             assert!(has_rule || format == Format::Unknown, "{format:?}");
         }
     }

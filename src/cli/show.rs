@@ -142,9 +142,8 @@ fn describe(
     );
     let time_source = match manifest.time_source {
         TimeSource::DumpWritten => "when the dump was last written",
-        TimeSource::FirstSeen => {
-            "when the dump was first seen; its own times are not to be believed"
-        }
+        TimeSource::ContainerFinished => "when the container ended",
+        TimeSource::FirstSeen => "when it was first seen; its own times are not to be believed",
     };
     page.line("time", format!("{} ({time_source})", at(manifest.time)));
     where_it_was(&mut page, manifest);
@@ -210,13 +209,43 @@ fn where_it_was(page: &mut Page, manifest: &Manifest) {
         page.known("namespace", pod.namespace.as_ref());
         let name = pod.name.clone();
         page.known("pod", joined([("", name), ("uid", pod.uid.clone())]));
+        let owner = pod.owner.as_ref();
+        page.known(
+            "owner",
+            owner.map(|owner| format!("{}/{}", owner.kind, owner.name)),
+        );
+        for label in &pod.labels {
+            page.line("label", format!("{}={}", label.key, label.value));
+        }
     }
-    let container = manifest.container.as_ref();
-    page.known("container", container.and_then(|c| c.name.as_ref()));
+    if let Some(container) = &manifest.container {
+        let number = container.start_number.map(|number| number.to_string());
+        page.known(
+            "container",
+            joined([("", container.name.clone()), ("start", number)]),
+        );
+        let digest = container.image_digest.clone();
+        page.known(
+            "image",
+            joined([("", container.image.clone()), ("digest", digest)]),
+        );
+        let ran = |time: Option<Timestamp>| time.map(at);
+        page.known(
+            "ran",
+            joined([
+                ("from", ran(container.started_at)),
+                ("to", ran(container.finished_at)),
+            ]),
+        );
+    }
 }
 
 fn why(page: &mut Page, manifest: &Manifest) {
     page.line("reason", manifest.reason.to_string());
+    page.known("exit code", manifest.exit_code.map(|code| code.to_string()));
+    if let Some(rollup) = &manifest.rollup {
+        page.line("stands for", format!("{} ends", rollup.count));
+    }
     if let Some(signal) = &manifest.signal {
         page.known(
             "signal",
@@ -233,7 +262,12 @@ fn attribution(page: &mut Page, manifest: &Manifest) {
     let Some(attribution) = &manifest.attribution else {
         return;
     };
-    page.line("attribution", attribution.confidence.name());
+    let candidates = attribution.candidates;
+    let among = candidates.map_or_else(String::new, |count| format!(" (one of {count} pods)"));
+    page.line(
+        "attribution",
+        format!("{}{among}", attribution.confidence.name()),
+    );
     for evidence in &attribution.evidence {
         let trust = if evidence.trusted {
             "trusted"
@@ -371,13 +405,20 @@ mod tests {
         "schema": 1, "id": "<id>", "revision": 2, "kind": "crash", "cluster": "prod", "node": "node-1",
         "time": "2026-11-21T10:00:00.5Z", "time_source": "dump_written", "reason": "SIGSEGV",
         "signal": {"number": 11, "name": "SIGSEGV", "code": 1, "address": "0x0"},
-        "pod": {"namespace": "shop", "name": "cart-0", "uid": "u-1"},
-        "container": {"name": "app"},
+        "exit_code": 139, "oom_killed": false, "rollup": {"count": 3},
+        "pod": {
+            "namespace": "shop", "name": "cart-0", "uid": "u-1", "owner": {"kind": "StatefulSet", "name": "cart"},
+            "labels": [{"key": "team", "value": "a"}]
+        },
+        "container": {
+            "name": "app", "kind": "main", "id": "c0", "image": "shop/cart:1", "image_digest": "sha256:ab", "start_number": 4,
+            "started_at": "2026-11-21T09:59:00Z", "finished_at": "2026-11-21T10:00:00Z"
+        },
         "host": {"kernel": "6.18.0", "arch": "x86_64"},
         "attribution": {
             "confidence": "probable",
             "evidence": [{"source": "layout", "says": "pod cart-0", "trusted": false}],
-            "conflicts": ["HOSTNAME says cart-1"]
+            "conflicts": ["HOSTNAME says cart-1"], "candidates": 2
         },
         "artifacts": [{
             "role": "dump", "key": "artifacts/cluster=prod/namespace=shop/date=2026-11-21/<id>/dump-0.core.zst",

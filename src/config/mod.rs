@@ -1,6 +1,7 @@
 //! The agent's configuration, in two stages: what was written, then what the program can use. Every refusal happens in between, and names the
 //! key and the remedy.
 
+mod kubernetes;
 mod written;
 
 use std::net::SocketAddr;
@@ -9,11 +10,12 @@ use std::time::Duration;
 
 use url::Url;
 
-use self::written::Written;
+pub use self::kubernetes::Kubernetes;
+use self::written::{Source, Written};
 use crate::decide::Limits;
 use crate::model::escaped;
 use crate::ship;
-use crate::source;
+use crate::source::{self, Shape};
 use crate::spool;
 use crate::store::{StoreConfig, StoreUrl};
 
@@ -46,6 +48,8 @@ pub struct Config {
     pub spool: spool::Config,
     /// Shipping.
     pub ship: ship::Config,
+    /// Kubernetes, where pods are to be looked up.
+    pub kubernetes: Option<Kubernetes>,
     /// How long a drain may take.
     pub grace_period: Duration,
     written: Written,
@@ -58,6 +62,8 @@ pub struct Surroundings {
     pub cluster: Option<String>,
     /// `SALVAGE_NODE`.
     pub node: Option<String>,
+    /// `SALVAGE_POD_NAMESPACE` and `SALVAGE_POD_NAME`: the agent's own pod.
+    pub pod: Option<(String, String)>,
     /// The host name.
     pub host_name: Option<String>,
     /// CPUs the process may use.
@@ -115,6 +121,7 @@ impl Surroundings {
         Self {
             cluster: set("SALVAGE_CLUSTER"),
             node: set("SALVAGE_NODE"),
+            pod: set("SALVAGE_POD_NAMESPACE").zip(set("SALVAGE_POD_NAME")),
             host_name,
             cpus,
         }
@@ -212,12 +219,6 @@ fn check(mut written: Written, surroundings: &Surroundings) -> Result<Config, Er
             )
         })?,
     )?;
-    if written.kubernetes.enabled {
-        return Err(key(
-            "kubernetes.enabled",
-            "this version does not look up pods; remove it or set it to false",
-        ));
-    }
     let listen = written.listen.parse().map_err(|_| {
         key(
             "listen",
@@ -229,6 +230,7 @@ fn check(mut written: Written, surroundings: &Surroundings) -> Result<Config, Er
     if !(1..=19).contains(&written.compression.level) {
         return Err(key("compression.level", "is a zstd level from 1 to 19"));
     }
+    let kubernetes = kubernetes::check(&written.kubernetes, &node, surroundings)?;
     let sources = sources(&written)?;
     let store = store(&written)?;
     let spool = spool_config(&written, &node)?;
@@ -247,6 +249,7 @@ fn check(mut written: Written, surroundings: &Surroundings) -> Result<Config, Er
             workers,
             part_memory: ship::PART_MEMORY,
         },
+        kubernetes,
         grace_period: written.shutdown.grace_period.duration(),
         cluster,
         node,
@@ -328,14 +331,21 @@ fn sources(written: &Written) -> Result<Vec<source::Config>, Error> {
     let mut checked: Vec<source::Config> = Vec::new();
     for (n, source) in written.sources.iter().enumerate() {
         let this = format!("sources[{n}].path");
-        check_absolute(&this, &source.path)?;
-        for (other, path) in checked
+        let (path, shape) = place(n, source, &written.kubernetes.kubelet_dir)?;
+        check_absolute(&this, &path)?;
+        for (other, theirs, beside) in checked
             .iter()
-            .map(|other| ("another source", &other.path))
-            .chain([("state_dir", &written.state_dir)])
+            .map(|other| {
+                (
+                    "another source",
+                    &other.path,
+                    are_beside(&other.shape, &shape),
+                )
+            })
+            .chain([("state_dir", &written.state_dir, false)])
         {
-            if source.path.starts_with(path) || path.starts_with(&source.path) {
-                let (ours, theirs) = (escaped(&source.path), escaped(path));
+            if !beside && (path.starts_with(theirs) || theirs.starts_with(&path)) {
+                let (ours, theirs) = (escaped(&path), escaped(theirs));
                 return Err(key(
                     this,
                     format!(
@@ -345,8 +355,8 @@ fn sources(written: &Written) -> Result<Vec<source::Config>, Error> {
             }
         }
         checked.push(source::Config {
-            path: source.path.clone(),
-            layout: source.layout.clone(),
+            path,
+            shape,
             quiet_period: written.settle.quiet_period.duration(),
             settle_limit: written.settle.limit.duration(),
             max_dump_size: size.bytes(),
@@ -354,6 +364,44 @@ fn sources(written: &Written) -> Result<Vec<source::Config>, Error> {
         });
     }
     Ok(checked)
+}
+
+/// Where a source is and what its directories mean.
+fn place(n: usize, source: &Source, kubelet_dir: &Path) -> Result<(PathBuf, Shape), Error> {
+    match (&source.path, &source.kubelet_volumes) {
+        (Some(path), None) => Ok((path.clone(), Shape::Directory(source.layout.clone()))),
+        (None, Some(volumes)) if source.layout.is_flat() => {
+            let name = format!("sources[{n}].kubelet_volumes.volume");
+            let fit = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+            let volume = &volumes.volume;
+            if volume.is_empty() || volume.len() > 63 || !volume.chars().all(fit) {
+                let problem = format!(
+                    "{volume:?} is no name of a volume; write it as the pods' `volumes` do"
+                );
+                return Err(key(name, problem));
+            }
+            Ok((
+                kubelet_dir.join("pods"),
+                Shape::KubeletVolume(volume.clone()),
+            ))
+        }
+        (None, Some(_)) => Err(key(
+            format!("sources[{n}].layout"),
+            "has no meaning beside kubelet_volumes, whose path names the pod; remove it",
+        )),
+        _ => Err(key(
+            format!("sources[{n}]"),
+            "needs exactly one of path and kubelet_volumes",
+        )),
+    }
+}
+
+/// Whether two sources may share a root: volumes of different names are different directories.
+fn are_beside(one: &Shape, other: &Shape) -> bool {
+    match (one, other) {
+        (Shape::KubeletVolume(one), Shape::KubeletVolume(other)) => one != other,
+        _ => false,
+    }
 }
 
 fn store(written: &Written) -> Result<StoreConfig, Error> {
@@ -376,7 +424,8 @@ fn store(written: &Written) -> Result<StoreConfig, Error> {
     })?;
     if let StoreUrl::File(root) = &url {
         for (n, source) in written.sources.iter().enumerate() {
-            if root.starts_with(&source.path) || source.path.starts_with(root) {
+            let Some(path) = &source.path else { continue };
+            if root.starts_with(path) || path.starts_with(root) {
                 let problem = "lies in a source or around one, so what is stored would be a dump again; choose separate directories";
                 return Err(key(
                     "store.url",
@@ -429,14 +478,24 @@ cluster: c
 node: n
 state_dir: /var/lib/salvage
 listen: '[::]:9464'
-sources: [{path: /var/crash}, {path: /var/dumps, layout: '{namespace}/{pod}/{container}'}]
+sources: [{path: /var/crash}, {path: /var/dumps, layout: '{namespace}/{pod}/{container}'}, {kubeletVolumes: {volume: dumps}}, {kubelet_volumes: {volume: x}}]
 store: {url: 's3://bucket/prefix', endpoint: 'https://minio.example:9000', region: eu-central-1, path_style: true}
 compression: {level: 3, workers: 2}
 spool: {max_use: 20GiB, keep_free: 2GiB, keep_free_inodes: 1000}
 limits: {max_dump_size: 1TiB, max_dump_data: 512GiB}
 settle: {quiet_period: 30s, limit: 10m}
 shutdown: {grace_period: 25s}
-kubernetes: {enabled: false}
+kubernetes:
+  enabled: true
+  kubelet_dir: /var/lib/k0s/kubelet
+  pod_logs_dir: /var/log/pods
+  start_jitter: 1s
+  join_window: 10s
+  keep_gone_pods: 1h
+  labels: [app, team]
+  log: {enabled: false, lines: 10, max_bytes: 4KiB, exclude_namespaces: [bank]}
+  events: false
+  selection: {namespaces: [shop], exclude_namespaces: [bank], pods: {matchLabels: {team: a}}, unknown: hold}
 ";
 
     fn parse(text: &str) -> Result<Config, Error> {
@@ -514,6 +573,31 @@ kubernetes: {enabled: false}
                 "[{path: /a/../b}]",
                 "sources[0].path",
             ),
+            (
+                "[{path: /var/crash}]",
+                "[{path: /var/crash, kubelet_volumes: {volume: dumps}}]",
+                "sources[0]: needs exactly one",
+            ),
+            (
+                "[{path: /var/crash}]",
+                "[{}]",
+                "sources[0]: needs exactly one",
+            ),
+            (
+                "[{path: /var/crash}]",
+                "[{kubelet_volumes: {volume: ../x}}]",
+                "sources[0].kubelet_volumes.volume",
+            ),
+            (
+                "[{path: /var/crash}]",
+                "[{kubelet_volumes: {volume: a}}, {kubelet_volumes: {volume: a}}]",
+                "sources[1].path",
+            ),
+            (
+                "[{path: /var/crash}]",
+                "[{kubelet_volumes: {volume: a}, layout: '{pod}'}]",
+                "sources[0].layout",
+            ),
             ("{url: 's3://bucket'}", "{url: 'ftp://x'}", "store.url"),
             (
                 "{url: 's3://bucket'}",
@@ -540,7 +624,34 @@ kubernetes: {enabled: false}
             ("settle: {quiet_period: 30}", "for example 30s"),
             ("settle: {quiet_period: 10ms}", "settle.quiet_period"),
             ("limits: {max_dump_size: 0B}", "limits"),
-            ("kubernetes: {enabled: true}", "kubernetes.enabled"),
+            (
+                "kubernetes: {enabled: true, labels: ['']}",
+                "kubernetes.labels",
+            ),
+            (
+                "kubernetes: {enabled: true, kubelet_dir: kubelet}",
+                "kubernetes.kubelet_dir",
+            ),
+            (
+                "kubernetes: {enabled: true, log: {lines: 0}}",
+                "kubernetes.log",
+            ),
+            (
+                "kubernetes: {enabled: true, log: {max_bytes: 1GiB}}",
+                "kubernetes.log.max_bytes",
+            ),
+            (
+                "kubernetes: {enabled: true, join_window: 1ms}",
+                "kubernetes.join_window",
+            ),
+            (
+                "kubernetes: {enabled: true, selection: {pods: {matchExpressions: [{key: a, operator: Like}]}}}",
+                "kubernetes.selection.pods",
+            ),
+            (
+                "kubernetes: {enabled: true, selection: {unknown: drop}}",
+                "drop",
+            ),
             ("listen: nowhere", "listen"),
             ("cluster: again", "cluster"),
         ];

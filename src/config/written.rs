@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use serde::{Deserialize, Serialize};
 
 use crate::model::{ByteSize, Layout, Span};
@@ -43,15 +44,31 @@ pub(super) struct Written {
     pub(super) kubernetes: Kubernetes,
 }
 
-/// One source.
+/// One source: a directory, or a volume of every pod.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Source {
-    /// The directory.
-    pub(super) path: PathBuf,
+    /// The directory, by the path that it has on the node: pods that mount it are found by that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) path: Option<PathBuf>,
     /// What the levels below it mean, such as `{namespace}/{pod}/{container}`; without it only files directly in `path` are looked at.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Layout::is_flat")]
     pub(super) layout: Layout,
+    /// In place of `path`: the emptyDir volume of this name of every pod of the node.
+    #[serde(
+        default,
+        alias = "kubeletVolumes",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub(super) kubelet_volumes: Option<KubeletVolumes>,
+}
+
+/// Volumes of pods.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct KubeletVolumes {
+    /// Their name.
+    pub(super) volume: String,
 }
 
 /// The store.
@@ -123,11 +140,99 @@ pub(super) struct Shutdown {
 }
 
 /// Kubernetes.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Kubernetes {
-    /// Whether pods are watched to find out whose dump it is.
+    /// Whether pods are watched to find out whose dump it is, and which containers end without one. The API server is found as `kubectl` finds it, or by the
+    /// pod's service account.
     pub(super) enabled: bool,
+    /// The kubelet's directory.
+    pub(super) kubelet_dir: PathBuf,
+    /// The kubelet's directory of logs.
+    pub(super) pod_logs_dir: PathBuf,
+    /// The first list of pods waits a random time up to this: all agents of a cluster start at once.
+    pub(super) start_jitter: Span,
+    /// How far the end of a dump and that of its container may be apart; and how long what is not certain is waited for.
+    pub(super) join_window: Span,
+    /// How long a pod is remembered when it is gone.
+    pub(super) keep_gone_pods: Span,
+    /// Keys of the pod labels that manifests show.
+    pub(super) labels: Vec<String>,
+    /// The last lines of a container that ended.
+    pub(super) log: Log,
+    /// Whether each crash that is stored is told by an Event on its pod.
+    pub(super) events: bool,
+    /// Whose crashes are collected.
+    pub(super) selection: Selection,
+}
+
+/// The last lines of a container that ended.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Log {
+    /// Whether they are stored. A pod opts out by the annotation `salvage.dev/log` with any value but "true".
+    pub(super) enabled: bool,
+    /// Most lines.
+    pub(super) lines: usize,
+    /// Most bytes.
+    pub(super) max_bytes: ByteSize,
+    /// Namespaces whose logs are never taken.
+    pub(super) exclude_namespaces: Vec<String>,
+}
+
+/// Whose crashes are collected. A pod must pass all of it, and opts out by the annotation `salvage.dev/collect` with any value but
+/// "true", which goes before everything.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Selection {
+    /// Only these namespaces; all where it is empty.
+    pub(super) namespaces: Vec<String>,
+    /// Not these namespaces, also where `namespaces` has them.
+    pub(super) exclude_namespaces: Vec<String>,
+    /// Only pods whose labels match this.
+    pub(super) pods: LabelSelector,
+    /// Whether a dump whose pod was never seen is stored (`ship`) or stays on the node until its pod is known (`hold`). When absent it is held as soon as anything
+    /// is selected by, or a pod of the node has opted out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) unknown: Option<Unknown>,
+}
+
+/// What is done with a dump whose pod was never seen.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Unknown {
+    /// It is stored.
+    Ship,
+    /// It is held.
+    Hold,
+}
+
+impl Default for Kubernetes {
+    fn default() -> Self {
+        Self {
+            enabled: false,
+            kubelet_dir: "/var/lib/kubelet".into(),
+            pod_logs_dir: "/var/log/pods".into(),
+            start_jitter: Span::secs(10),
+            join_window: Span::secs(30),
+            keep_gone_pods: Span::secs(6 * 3_600),
+            labels: Vec::new(),
+            log: Log::default(),
+            events: true,
+            selection: Selection::default(),
+        }
+    }
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            lines: 500,
+            max_bytes: ByteSize::mib(1),
+            exclude_namespaces: Vec::new(),
+        }
+    }
 }
 
 fn listen() -> String {

@@ -58,14 +58,17 @@ pub fn attribute_without_kubernetes(levels: &Names, host_name: Option<&str>) -> 
             namespace: levels.namespace.clone(),
             name: levels.pod.clone().or_else(|| host_name.map(str::to_owned)),
             uid: levels.uid.clone(),
+            ..Pod::default()
         },
         container: Container {
             name: levels.container.clone(),
+            ..Container::default()
         },
         attribution: Attribution {
             confidence,
             evidence,
             conflicts,
+            candidates: None,
         },
     }
 }

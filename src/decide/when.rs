@@ -2,7 +2,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::model::TimeSource;
+use crate::model::{Death, TimeSource};
 
 /// How far a dump's own time may be from the node's clock before the clock is believed instead.
 const BELIEVED: SignedDuration = SignedDuration::from_hours(24);
@@ -13,6 +13,17 @@ pub fn crash_time(changed: Timestamp, seen: Timestamp) -> (Timestamp, TimeSource
         (changed, TimeSource::DumpWritten)
     } else {
         (seen, TimeSource::FirstSeen)
+    }
+}
+
+/// The time of a crash that is known by its container's end.
+pub fn container_time(death: &Death) -> (Timestamp, TimeSource) {
+    let told = death.terminated.as_ref().and_then(|end| end.finished_at);
+    match told {
+        Some(at) if at.duration_since(death.seen).abs() <= BELIEVED => {
+            (at, TimeSource::ContainerFinished)
+        }
+        _ => (death.seen, TimeSource::FirstSeen),
     }
 }
 

@@ -174,7 +174,9 @@ mod tests {
         for (format, head) in HEADS {
             assert_eq!(format_of(head), format, "{}", head.escape_ascii());
         }
-        for format in Format::ALL {
+        // A container's log is known by where it comes from.
+        let told = |format: &Format| *format != Format::ContainerLog;
+        for format in Format::ALL.into_iter().filter(told) {
             assert!(
                 HEADS.iter().any(|(f, _)| *f == format),
                 "{format:?} is untested"

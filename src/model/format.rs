@@ -26,6 +26,8 @@ pub enum Format {
     Nettrace,
     /// The file `dotnet-gcdump` writes.
     Gcdump,
+    /// Lines of a container's output, each with its time, as `kubectl logs --timestamps` shows them.
+    ContainerLog,
     /// None of the above; kept all the same.
     #[serde(other)]
     Unknown,
@@ -33,7 +35,7 @@ pub enum Format {
 
 impl Format {
     /// Every format, for metrics that show zero and for tables.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::ElfCore,
         Self::Minidump,
         Self::Hprof,
@@ -43,6 +45,7 @@ impl Format {
         Self::HeapSnapshot,
         Self::Nettrace,
         Self::Gcdump,
+        Self::ContainerLog,
         Self::Unknown,
     ];
 
@@ -58,6 +61,7 @@ impl Format {
             Self::HeapSnapshot => "heap-snapshot",
             Self::Nettrace => "nettrace",
             Self::Gcdump => "gcdump",
+            Self::ContainerLog => "container-log",
             Self::Unknown => "unknown",
         }
     }
@@ -69,7 +73,7 @@ impl Format {
             Self::Minidump => "dmp",
             Self::Hprof => "hprof",
             Self::DotnetCrashReport | Self::NodeReport => "json",
-            Self::HsErr => "txt",
+            Self::HsErr | Self::ContainerLog => "txt",
             Self::HeapSnapshot => "heapsnapshot",
             Self::Nettrace => "nettrace",
             Self::Gcdump => "gcdump",
@@ -81,6 +85,7 @@ impl Format {
     pub fn role(self) -> Role {
         match self {
             Self::DotnetCrashReport | Self::HsErr | Self::NodeReport => Role::Report,
+            Self::ContainerLog => Role::Log,
             _ => Role::Dump,
         }
     }

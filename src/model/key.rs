@@ -200,6 +200,12 @@ pub fn artifact_key(
     ))
 }
 
+/// The number in an artifact's key.
+pub fn artifact_number(key: &ObjectKey) -> Option<u32> {
+    let (_, number) = key.file_name().split_once('-')?;
+    number.split('.').next()?.parse().ok()
+}
+
 /// The key at which the agent of `node` tries what it may do in the store; never listed as a crash.
 pub fn probe_key(cluster: &str, node: &str) -> ObjectKey {
     let cluster = component(cluster, SCOPE_MAX, true);

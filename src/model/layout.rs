@@ -57,6 +57,12 @@ pub struct Names {
     /// Pod UID.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub uid: Option<String>,
+    /// The pod's volume that the file is in, where the kubelet's path says so; `uid` is then what the kubelet calls the pod.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub volume: Option<String>,
+    /// The levels from the volume's own directory to the file's.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub below: Vec<String>,
 }
 
 /// A layout that cannot be used.
@@ -70,6 +76,11 @@ pub struct InvalidLayout {
 }
 
 impl Layout {
+    /// Whether only files directly in the source are looked at.
+    pub fn is_flat(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// How many directory levels lie between the source and its deepest files.
     pub fn depth(&self) -> usize {
         self.0.len()

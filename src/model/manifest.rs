@@ -7,7 +7,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{CrashId, Format, ObjectKey, Reason, key::Role};
+use super::{ContainerKind, CrashId, Format, ObjectKey, Owner, Reason, key::Role};
 
 /// The schema this code writes.
 pub const SCHEMA: u32 = 1;
@@ -36,6 +36,12 @@ pub struct Manifest {
     /// The signal that ended the process.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub signal: Option<SignalInfo>,
+    /// The exit code of the container that ended: 128 and the signal's number where a signal ended it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exit_code: Option<i32>,
+    /// Whether the kernel's out-of-memory killer ended it; absent where no container's end is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub oom_killed: Option<bool>,
     /// The pod it ran in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pod: Option<Pod>,
@@ -54,6 +60,9 @@ pub struct Manifest {
     /// What is not stored, and why.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub missing: Vec<Missing>,
+    /// How many ends this stands for, where it is more than one or none was seen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rollup: Option<Rollup>,
     /// When each step was done.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timings: Option<Timings>,
@@ -80,7 +89,9 @@ pub enum Kind {
 pub enum TimeSource {
     /// The dump's last change before it was claimed (its ctime, which its owner cannot set).
     DumpWritten,
-    /// When the agent first saw the dump, because its ctime was more than a day away from the node's clock.
+    /// When the container ended, as the kubelet says, to the second.
+    ContainerFinished,
+    /// When the agent first saw the dump or heard of the end, because the time that either has was more than a day away from the node's clock.
     FirstSeen,
 }
 
@@ -111,6 +122,27 @@ pub struct Pod {
     /// Its UID.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub uid: Option<String>,
+    /// What a person deployed to make it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<Owner>,
+    /// Its labels, as far as the configuration names them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub labels: Vec<Label>,
+    /// Its service account.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service_account: Option<String>,
+    /// When the kubelet took it up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start_time: Option<Timestamp>,
+}
+
+/// A label. A list of them has one form for every reader of tables, a map of them has not.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Label {
+    /// Its key.
+    pub key: String,
+    /// Its value.
+    pub value: String,
 }
 
 /// A container.
@@ -119,6 +151,34 @@ pub struct Container {
     /// Its name in the pod.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
+    /// What it is there for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kind: Option<ContainerKind>,
+    /// Id of the start that ended, without the runtime's scheme.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+    /// Its image, as the author wrote it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image: Option<String>,
+    /// The digest of the image that ran.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image_digest: Option<String>,
+    /// The number of the start that ended, from 0.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start_number: Option<u32>,
+    /// When that start began.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started_at: Option<Timestamp>,
+    /// When it ended, to the second.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub finished_at: Option<Timestamp>,
+}
+
+/// Several ends in one manifest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rollup {
+    /// How many.
+    pub count: u32,
 }
 
 /// The node's system.
@@ -169,12 +229,15 @@ pub struct Attribution {
     /// Contradictions between the grounds.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub conflicts: Vec<String>,
+    /// How many pods it may have been, where that is more than one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub candidates: Option<u32>,
 }
 
 /// One ground of an attribution.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Evidence {
-    /// Where it comes from: `layout`, `hostname`.
+    /// Where it comes from: `layout`, `hostname`, `mounts`, `kubelet path`, ...
     pub source: String,
     /// What it says.
     pub says: String,

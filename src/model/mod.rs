@@ -6,6 +6,7 @@
 
 #[cfg(test)]
 pub(crate) mod changes;
+mod death;
 mod digest;
 mod escape;
 mod facts;
@@ -15,12 +16,14 @@ mod id;
 mod key;
 mod layout;
 mod manifest;
+mod pod;
 mod reason;
 mod step;
 mod text;
 mod units;
 mod upload;
 
+pub use death::{Death, LastLines, Start};
 pub use digest::Sha256;
 pub use escape::{Escaped, escaped};
 pub use facts::{Completeness, Facts};
@@ -28,14 +31,18 @@ pub use file_id::FileId;
 pub use format::Format;
 pub use id::{CrashId, IdPrefix, InvalidId};
 pub use key::{
-    ArtifactName, CrashKey, CrashKeyParts, InvalidKey, ObjectKey, Role, artifact_key, crash_key_of,
-    probe_key,
+    ArtifactName, CrashKey, CrashKeyParts, InvalidKey, ObjectKey, Role, artifact_key,
+    artifact_number, crash_key_of, probe_key,
 };
 pub use layout::{InvalidLayout, Layout, Names, Placeholder};
 pub use manifest::{
     Agent, Artifact, Attribution, Confidence, Container, Encoding, Evidence, Exception, Host, Kind,
-    Manifest, Mark, Missing, Module, Occasion, Pod, Process, Runtime, SCHEMA, SignalInfo,
-    TimeSource, Timings, Volume,
+    Label, Manifest, Mark, Missing, Module, Occasion, Pod, Process, Rollup, Runtime, SCHEMA,
+    SignalInfo, TimeSource, Timings, Volume,
+};
+pub use pod::{
+    ContainerKind, ContainerStatus, KnownContainer, KnownPod, Mount, NodeVolume, Owner, Stopping,
+    SubPath, Terminated, VolumeAt,
 };
 pub use reason::{InvalidReason, Reason, signal_name};
 pub use step::Step;

@@ -44,6 +44,10 @@ steps! {
     NoteOriginalGone = "note-original-gone",
     /// What the dump says is written.
     NoteFacts = "note-facts",
+    /// The end of a container is written, as a crash.
+    NoteDeath = "note-death",
+    /// The log of a container that ended gets its name.
+    NameLog = "name-log",
     /// That a file belongs to an older entry's crash is written there.
     Join = "join",
     /// The joined file's own entry goes.
@@ -88,6 +92,8 @@ steps! {
     NoteStored = "note-stored",
     /// The dump goes.
     RemoveDump = "remove-dump",
+    /// What is remembered of a stored crash is written.
+    NoteTold = "note-told",
     /// The entry goes.
     RemoveEntry = "remove-entry",
 }

@@ -4,13 +4,16 @@ use std::time::Instant;
 
 use jiff::Timestamp;
 
+use super::Kubernetes;
 use super::metrics::Stage;
 use super::steps::{Next, Run, StepError, blocking};
 use crate::decide::{attribute_without_kubernetes, by_worth, reason_of};
 use crate::identify::identify;
-use crate::model::{ArtifactName, Facts, Role, Step};
+use crate::model::{Death, Facts, Step};
 use crate::spool::{Choice, Kinship, Phase, Piece, Progress};
 use crate::sys::Stat;
+
+pub(super) use crate::decide::Named;
 
 impl Run {
     /// Reads what the file says.
@@ -30,25 +33,47 @@ impl Run {
         })
         .await
         .map_err(StepError::Read)?;
+        let Some(origin) = self.entry.origin.clone() else {
+            let problem = "its state does not say where it came from";
+            return Err(StepError::Read(std::io::Error::other(problem)));
+        };
         let own = Piece {
             kept,
-            origin: self.entry.origin.clone(),
+            origin,
             facts,
             bytes,
         };
-        let waits = self.inner.spool.has_kin_to_wait_for(&self.entry, &own);
+        let waits = self.inner.kubernetes.is_some()
+            || self.inner.spool.has_kin_to_wait_for(&self.entry, &own);
         let pieces = vec![own];
-        let (as_step, phase) = match waits {
-            true => (Step::NoteFacts, Phase::Waiting { pieces }),
-            false => (Step::NoteChoice, shipping(pieces)),
-        };
-        self.advance(as_step, phase).await?;
+        match waits {
+            true => {
+                self.advance(Step::NoteFacts, Phase::Waiting { pieces })
+                    .await?;
+            }
+            false => {
+                let named = without_kubernetes(&pieces);
+                self.choose(shipping(pieces, named, None)).await?;
+            }
+        }
         self.inner.metrics.took(Stage::Identify, began.elapsed());
         Ok(Next::Again)
     }
 
+    /// Brings together what one death left, as far as it is there, and says whose it is.
+    pub(super) async fn wait(&mut self) -> Result<Next, StepError> {
+        let kubernetes = self.inner.kubernetes.clone();
+        if self.entry.told.is_some() {
+            self.revise(kubernetes.as_ref()).await
+        } else if self.entry.is_death_alone() {
+            self.settle_death(kubernetes.as_ref()).await
+        } else {
+            self.join(kubernetes.as_ref()).await
+        }
+    }
+
     /// Joins what one death left, as far as it is there.
-    pub(super) async fn join(&mut self) -> Result<Next, StepError> {
+    async fn join(&mut self, kubernetes: Option<&Kubernetes>) -> Result<Next, StepError> {
         let now = Timestamp::now();
         match self
             .on_node(move |spool, entry| spool.join_kin(entry, now))
@@ -58,57 +83,67 @@ impl Run {
             Kinship::Wait(then) => return Ok(Next::At(then)),
             Kinship::Settled => {}
         }
+        if let Some(kubernetes) = kubernetes {
+            return self.attribute(kubernetes).await;
+        }
         let Phase::Waiting { pieces } = &self.entry.phase else {
             return Ok(Next::Again);
         };
-        let phase = shipping(pieces.clone());
+        let named = without_kubernetes(pieces);
+        let death = self.entry.death.as_deref();
+        let phase = shipping(pieces.clone(), named, death);
+        self.choose(phase).await
+    }
+
+    /// Goes on to ship what was decided; from then on the crash is counted.
+    pub(super) async fn choose(&mut self, phase: Phase) -> Result<Next, StepError> {
+        let count = self.entry.death.as_ref().map_or(1, |death| death.count);
         self.advance(Step::NoteChoice, phase).await?;
+        if let Phase::Shipping { choice, .. } = &self.entry.phase {
+            self.inner.metrics.chosen(choice, count);
+        }
         Ok(Next::Again)
     }
 }
 
-/// Decides over all files of a crash.
-fn shipping(mut pieces: Vec<Piece>) -> Phase {
-    pieces.sort_by(|a, b| {
-        let worth = |piece: &Piece| piece.origin.ended;
-        by_worth((&a.facts, worth(a)), (&b.facts, worth(b)))
-    });
-    let facts: Vec<&Facts> = pieces.iter().map(|piece| &piece.facts).collect();
-    let host_name = facts.iter().find_map(|facts| facts.host_name.as_deref());
-    // They come from one directory, so its levels say the same of each.
+/// Who left the files of a crash, where no Kubernetes can be asked. They come from one directory, so its levels say the same of each.
+fn without_kubernetes(pieces: &[Piece]) -> Named {
+    let mut facts = pieces.iter().map(|piece| &piece.facts);
+    let host_name = facts.find_map(|facts| facts.host_name.as_deref());
     let names = pieces
         .first()
         .map(|piece| piece.origin.names.clone())
         .unwrap_or_default();
-    let named = attribute_without_kubernetes(&names, host_name);
-    let choice = Choice {
-        reason: reason_of(&facts),
+    attribute_without_kubernetes(&names, host_name)
+}
+
+/// Puts the files of a crash in the order of its artifacts.
+pub(super) fn sort(pieces: &mut [Piece]) {
+    pieces.sort_by(|a, b| {
+        let worth = |piece: &Piece| piece.origin.ended;
+        by_worth((&a.facts, worth(a)), (&b.facts, worth(b)))
+    });
+}
+
+/// Decides over all files of a crash.
+pub(super) fn shipping(mut pieces: Vec<Piece>, named: Named, death: Option<&Death>) -> Phase {
+    sort(&mut pieces);
+    let facts: Vec<&Facts> = pieces.iter().map(|piece| &piece.facts).collect();
+    let mut choice = Choice {
+        scope: named.pod.namespace.clone(),
+        reason: reason_of(&facts, death),
         signal: facts.iter().find_map(|facts| facts.signal.clone()),
         pod: named.pod,
         container: named.container,
         attribution: named.attribution,
-        artifacts: artifact_names(&facts),
+        artifacts: Vec::new(),
         missing: Vec::new(),
+        stored: Vec::new(),
     };
+    choice.name_artifacts(facts.iter().map(|facts| facts.format));
     Phase::Shipping {
         pieces,
         choice: Box::new(choice),
         progress: Box::new(Progress::default()),
     }
-}
-
-/// Names artifacts by their role, counted in their order.
-fn artifact_names(all: &[&Facts]) -> Vec<ArtifactName> {
-    let mut names: Vec<ArtifactName> = Vec::with_capacity(all.len());
-    for facts in all {
-        let role: Role = facts.format.role();
-        let before = names.iter().filter(|name| name.role == role).count();
-        names.push(ArtifactName {
-            role,
-            number: u32::try_from(before).unwrap_or(u32::MAX),
-            format: facts.format,
-            volume: None,
-        });
-    }
-    names
 }

@@ -5,8 +5,8 @@ use jiff::Timestamp;
 use super::frames::Read;
 use super::{Config, FRAME_BYTES};
 use crate::model::{
-    Agent, Artifact, ArtifactName, Completeness, Encoding, Host, Kind, Manifest, Mark, SCHEMA,
-    TimeSource, Timings, Volume, escaped,
+    Agent, Artifact, ArtifactName, Completeness, Death, Encoding, Host, Kind, Manifest, Mark,
+    Rollup, SCHEMA, TimeSource, Timings, Volume, escaped,
 };
 use crate::spool::{Choice, Entry, Piece};
 
@@ -27,18 +27,30 @@ pub(super) fn manifest(
     artifacts: Vec<Artifact>,
     now: Timestamp,
 ) -> Manifest {
-    let died = (entry.time_source == TimeSource::DumpWritten).then_some(entry.time);
+    if let Some(told) = &entry.told {
+        return revision(&told.manifest, entry, choice, artifacts);
+    }
+    let died = (entry.time_source != TimeSource::FirstSeen).then_some(entry.time);
+    let origin = entry.origin.as_ref();
+    let death = entry.death.as_deref();
+    let end = death.and_then(|death| death.terminated.as_ref());
+    let seen = origin.map(|origin| origin.seen);
     Manifest {
         schema: SCHEMA,
         id: entry.id,
         revision: 1,
-        kind: Kind::Crash,
+        kind: match death {
+            Some(death) if death.terminated.is_none() => Kind::Rollup,
+            _ => Kind::Crash,
+        },
         cluster: config.cluster.clone(),
         node: config.node.clone(),
         time: entry.time,
         time_source: entry.time_source,
         reason: choice.reason,
         signal: choice.signal.clone(),
+        exit_code: end.map(|end| end.exit_code),
+        oom_killed: death.map(Death::oom_killed),
         pod: Some(choice.pod.clone()).filter(|pod| *pod != Default::default()),
         container: Some(choice.container.clone())
             .filter(|container| *container != Default::default()),
@@ -46,15 +58,42 @@ pub(super) fn manifest(
         attribution: Some(choice.attribution.clone()),
         artifacts,
         missing: choice.missing.clone(),
+        rollup: death
+            .filter(|death| death.terminated.is_none())
+            .map(|death| Rollup { count: death.count }),
         timings: Some(Timings {
             died,
-            seen: Some(entry.origin.seen),
-            settled: Some(entry.origin.settled),
+            seen: seen.or(death.map(|death| death.seen)),
+            settled: origin.map(|origin| origin.settled),
             stored: Some(now),
         }),
         agent: Some(Agent {
             version: env!("CARGO_PKG_VERSION").to_owned(),
         }),
+    }
+}
+
+/// The manifest `old` with what was learnt since.
+fn revision(old: &Manifest, entry: &Entry, choice: &Choice, new: Vec<Artifact>) -> Manifest {
+    let death = entry.death.as_deref();
+    let end = death.and_then(|death| death.terminated.as_ref());
+    let mut artifacts = old.artifacts.clone();
+    artifacts.extend(new);
+    Manifest {
+        revision: old.revision.saturating_add(1),
+        signal: choice.signal.clone(),
+        exit_code: end.map(|end| end.exit_code).or(old.exit_code),
+        oom_killed: death.map(Death::oom_killed).or(old.oom_killed),
+        pod: Some(choice.pod.clone()).filter(|pod| *pod != Default::default()),
+        container: Some(choice.container.clone())
+            .filter(|container| *container != Default::default()),
+        attribution: Some(choice.attribution.clone()),
+        artifacts,
+        missing: choice.missing.clone(),
+        agent: Some(Agent {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+        }),
+        ..old.clone()
     }
 }
 
@@ -139,7 +178,8 @@ mod tests {
             "host_name": "cart-7d9f6c5b8-x2x9z"
         }))
         .expect("facts");
-        let named = attribute_without_kubernetes(&entry.origin.names, facts.host_name.as_deref());
+        let origin = entry.origin.clone().expect("it has one");
+        let named = attribute_without_kubernetes(&origin.names, facts.host_name.as_deref());
         let name = ArtifactName {
             role: Role::Dump,
             number: 0,
@@ -148,17 +188,19 @@ mod tests {
         };
         let key = artifact_key("prod-eu", Some("shop"), entry.id, name);
         let choice = Choice {
-            reason: reason_of(&[&facts]),
+            scope: named.pod.namespace.clone(),
+            reason: reason_of(&[&facts], None),
             signal: facts.signal.clone(),
             pod: named.pod,
             container: named.container,
             attribution: named.attribution,
             artifacts: vec![name],
             missing: Vec::new(),
+            stored: Vec::new(),
         };
         let piece = Piece {
             kept: entry.files().remove(0),
-            origin: entry.origin.clone(),
+            origin,
             facts,
             bytes: 94_371_840,
         };

@@ -8,11 +8,15 @@ use prometheus::{
     Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry,
 };
 
-use crate::model::{Confidence, Format, Manifest, Reason};
+use crate::model::{Artifact, Confidence, Format, Manifest, Reason, Role};
+use crate::spool::Choice;
 
 /// Series of one namespace, and namespaces, that are told apart; the rest are `other`. Both are chosen by whoever may write a source.
 const SERIES_PER_NAMESPACE: usize = 50;
 const NAMESPACES: usize = 200;
+
+/// The pod is not among those to collect from.
+const NOT_SELECTED: &str = "not_selected";
 
 const OTHER: &str = "other";
 const NONE: &str = "-";
@@ -40,13 +44,15 @@ impl Stage {
     }
 }
 
-/// The series of each namespace: container and reason.
-type Seen = HashMap<String, HashSet<(String, Reason)>>;
+/// The series of each namespace: workload, container and reason.
+type Seen = HashMap<String, HashSet<(String, String, Reason)>>;
 
 /// Counters and histograms of shipping.
 #[derive(Clone, Debug)]
 pub struct Metrics {
     crashes: IntCounterVec,
+    without_dump: IntCounterVec,
+    suppressed: IntCounterVec,
     seen: Arc<Mutex<Seen>>,
     stored: IntCounterVec,
     raw_bytes: IntCounter,
@@ -70,6 +76,20 @@ impl Metrics {
                 "Crashes, by where they happened and the class of the reason.",
             ),
             &names,
+        )?;
+        let without_dump = IntCounterVec::new(
+            Opts::new(
+                "salvage_crashes_without_dump_total",
+                "Crashes of containers that no dump was found of, by why.",
+            ),
+            &["namespace", "workload", "container", "why"],
+        )?;
+        let suppressed = IntCounterVec::new(
+            Opts::new(
+                "salvage_dumps_suppressed_total",
+                "Dumps that were found and by policy not stored, by why.",
+            ),
+            &["why"],
         )?;
         let stored = IntCounterVec::new(
             Opts::new(
@@ -115,6 +135,9 @@ impl Metrics {
             "When the last crash was stored, in seconds since the epoch.",
         )?;
         registry.register(Box::new(crashes.clone()))?;
+        registry.register(Box::new(without_dump.clone()))?;
+        registry.register(Box::new(suppressed.clone()))?;
+        suppressed.with_label_values(&[NOT_SELECTED]);
         registry.register(Box::new(stored.clone()))?;
         registry.register(Box::new(raw_bytes.clone()))?;
         registry.register(Box::new(stored_bytes.clone()))?;
@@ -133,6 +156,8 @@ impl Metrics {
         }
         Ok(Self {
             crashes,
+            without_dump,
+            suppressed,
             seen: Arc::default(),
             stored,
             raw_bytes,
@@ -150,34 +175,60 @@ impl Metrics {
             .observe(time.as_secs_f64());
     }
 
-    /// Counts a crash whose manifest is stored.
-    pub(super) fn stored(&self, manifest: &Manifest, since_crash: Duration, now_seconds: i64) {
-        let namespace = manifest
-            .pod
-            .as_ref()
-            .and_then(|pod| pod.namespace.as_deref())
-            .unwrap_or(NONE);
-        let container = manifest
-            .container
-            .as_ref()
-            .and_then(|container| container.name.as_deref())
-            .unwrap_or(NONE);
-        let (namespace, container) = self.capped(namespace, container, manifest.reason);
-        // The owner a person deployed is known only with Kubernetes.
+    /// Counts a crash, or so many ends that were not seen, when its reason is chosen: whether a store takes it or not.
+    pub(super) fn chosen(&self, choice: &Choice, count: u32) {
+        let namespace = choice.scope.as_deref().unwrap_or(NONE);
+        let container = choice.container.name.as_deref().unwrap_or(NONE);
+        let owner = choice.pod.owner.as_ref();
+        let workload = owner.map_or_else(
+            || NONE.to_owned(),
+            |owner| format!("{}/{}", owner.kind, owner.name),
+        );
+        let series = self.capped(Series {
+            namespace,
+            workload: &workload,
+            container,
+            reason: choice.reason,
+        });
+        let [namespace, workload, container] = series.each_ref().map(String::as_str);
+        let reason = choice.reason.to_string();
         self.crashes
-            .with_label_values(&[
-                namespace.as_str(),
-                NONE,
-                container.as_str(),
-                manifest.reason.to_string().as_str(),
-            ])
-            .inc();
-        for artifact in &manifest.artifacts {
+            .with_label_values(&[namespace, workload, container, reason.as_str()])
+            .inc_by(u64::from(count));
+        if let Some(missing) = choice
+            .missing
+            .iter()
+            .find(|missing| missing.role == Role::Dump)
+        {
+            self.without_dump
+                .with_label_values(&[namespace, workload, container, missing.why.as_str()])
+                .inc_by(u64::from(count));
+        }
+    }
+
+    /// Counts a dump of a pod that is not selected.
+    pub(super) fn suppressed(&self) {
+        self.suppressed.with_label_values(&[NOT_SELECTED]).inc();
+    }
+
+    /// Counts a crash whose manifest is stored, and the artifacts that are new in it.
+    pub(super) fn stored(
+        &self,
+        manifest: &Manifest,
+        new: &[Artifact],
+        since_crash: Duration,
+        now_seconds: i64,
+    ) {
+        for artifact in new.iter().filter(|artifact| artifact.role != Role::Log) {
             self.stored
                 .with_label_values(&[artifact.format.name()])
                 .inc();
             self.raw_bytes.inc_by(artifact.bytes);
             self.stored_bytes.inc_by(artifact.stored_bytes);
+        }
+        self.last_stored.set(now_seconds);
+        if manifest.revision > 1 {
+            return;
         }
         let confidence = manifest
             .attribution
@@ -187,22 +238,33 @@ impl Metrics {
             .with_label_values(&[confidence.name()])
             .inc();
         self.crash_to_stored.observe(since_crash.as_secs_f64());
-        self.last_stored.set(now_seconds);
     }
 
-    fn capped(&self, namespace: &str, container: &str, reason: Reason) -> (String, String) {
+    /// Namespace, workload and container as labels.
+    fn capped(&self, of: Series<'_>) -> [String; 3] {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        if !seen.contains_key(namespace) && seen.len() >= NAMESPACES {
-            return (OTHER.to_owned(), OTHER.to_owned());
+        let other = || OTHER.to_owned();
+        if !seen.contains_key(of.namespace) && seen.len() >= NAMESPACES {
+            return [other(), other(), other()];
         }
-        let series = seen.entry(namespace.to_owned()).or_default();
-        let one = (container.to_owned(), reason);
+        let series = seen.entry(of.namespace.to_owned()).or_default();
+        let one = (of.workload.to_owned(), of.container.to_owned(), of.reason);
         if !series.contains(&one) && series.len() >= SERIES_PER_NAMESPACE {
-            return (namespace.to_owned(), OTHER.to_owned());
+            return [of.namespace.to_owned(), other(), other()];
         }
+        let labels = [of.namespace.to_owned(), one.0.clone(), one.1.clone()];
         series.insert(one);
-        (namespace.to_owned(), container.to_owned())
+        labels
     }
+}
+
+/// What tells one series from another.
+#[derive(Clone, Copy, Debug)]
+struct Series<'a> {
+    namespace: &'a str,
+    workload: &'a str,
+    container: &'a str,
+    reason: Reason,
 }
 
 #[cfg(test)]
@@ -215,11 +277,12 @@ mod tests {
         let mut series = HashSet::new();
         for namespace in 0..1_000 {
             for container in 0..100 {
-                series.insert(metrics.capped(
-                    &format!("ns{namespace}"),
-                    &format!("c{container}"),
-                    Reason::Unknown,
-                ));
+                series.insert(metrics.capped(Series {
+                    namespace: &format!("ns{namespace}"),
+                    workload: &format!("Deployment/d{container}"),
+                    container: "app",
+                    reason: Reason::Unknown,
+                }));
             }
         }
         assert_eq!(series.len(), NAMESPACES * (SERIES_PER_NAMESPACE + 1) + 1);

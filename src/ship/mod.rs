@@ -25,12 +25,16 @@ mod retry;
 mod send;
 mod steps;
 mod upload;
+mod whose;
 
 use std::sync::Arc;
 
+use jiff::{SignedDuration, Timestamp};
+
 use crate::decide::PartLimits;
+use crate::kube::{PodIndex, Teller};
 use crate::model::{CrashId, Host};
-use crate::spool::Spool;
+use crate::spool::{Spool, Work};
 use crate::store::Store;
 use crate::sys::small_objects;
 
@@ -61,6 +65,19 @@ pub struct Config {
     pub part_memory: u64,
 }
 
+/// What shipping needs of Kubernetes.
+#[derive(Clone, Debug)]
+pub struct Kubernetes {
+    /// Who may have left a dump.
+    pub pods: Arc<PodIndex>,
+    /// How far a dump's end and its container's end may be apart, and how long one is waited for when the other is here.
+    pub window: SignedDuration,
+    /// Since when this agent looks.
+    pub began: Timestamp,
+    /// Is told of each crash that is stored for the first time.
+    pub teller: Option<Teller>,
+}
+
 /// Dumps shipped at the same time: one large dump must not keep a small one waiting.
 pub const JOBS: usize = 2;
 
@@ -77,6 +94,7 @@ struct Inner {
     host: Host,
     spool: Arc<Spool>,
     store: Arc<dyn Store>,
+    kubernetes: Option<Kubernetes>,
     pool: pool::Pool,
     memory: upload::Memory,
     metrics: Metrics,
@@ -92,6 +110,7 @@ impl Shipper {
         host: Host,
         spool: Arc<Spool>,
         store: Arc<dyn Store>,
+        kubernetes: Option<Kubernetes>,
         metrics: Metrics,
     ) -> std::io::Result<Self> {
         let pool = pool::Pool::new(config.workers, config.level)?;
@@ -101,6 +120,7 @@ impl Shipper {
             host,
             spool,
             store,
+            kubernetes,
             pool,
             memory,
             metrics,
@@ -112,9 +132,9 @@ impl Shipper {
         pool::memory(config.workers) + config.part_memory
     }
 
-    /// Advances one entry that was checked out as far as it goes now, and checks it in. Returns the crash if it is stored.
-    pub async fn ship(&self, entry: crate::spool::Entry) -> Option<CrashId> {
-        steps::Run::new(Arc::clone(&self.0), entry).run().await
+    /// Advances one entry that was checked out for this work as far as it goes now, and checks it in. Returns the crash if it is stored.
+    pub async fn advance(&self, work: Work, entry: crate::spool::Entry) -> Option<CrashId> {
+        steps::Run::new(Arc::clone(&self.0), entry).run(work).await
     }
 }
 

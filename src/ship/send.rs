@@ -126,12 +126,16 @@ impl Run {
     /// A file that is gone is missing from its crash; a crash without any file is lost.
     async fn go_on_without(&mut self, index: usize) -> Result<Next, StepError> {
         self.give_up_upload().await?;
+        let told_otherwise = self.entry.death.is_some() || self.entry.told.is_some();
+        let only_one = self
+            .shipping()
+            .is_some_and(|(pieces, ..)| pieces.len() == 1);
+        if only_one && !told_otherwise {
+            return self.lost_or(OpenError::Gone).await;
+        }
         let Some((pieces, choice, progress)) = self.shipping_mut() else {
             return Ok(Next::Again);
         };
-        if pieces.len() == 1 {
-            return self.lost_or(OpenError::Gone).await;
-        }
         pieces.remove(index);
         let name = choice.artifacts.remove(index);
         choice.missing.push(Missing {
@@ -241,7 +245,7 @@ impl Run {
     /// The key of the next object of an artifact.
     pub(super) fn key_of(&self, sending: &Sending) -> ObjectKey {
         let (done, namespace) = self.shipping().map_or((0, None), |(_, choice, progress)| {
-            (progress.volumes.len(), choice.pod.namespace.as_deref())
+            (progress.volumes.len(), choice.scope.as_deref())
         });
         let volume = u32::try_from(done).unwrap_or(u32::MAX);
         let name = ArtifactName {

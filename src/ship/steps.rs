@@ -15,6 +15,7 @@ use super::retry::next_attempt;
 use super::upload::UploadError;
 use crate::model::{CrashId, CrashKeyParts, Manifest, ObjectKey, Step, crash_key_of, escaped};
 use crate::spool::{self, Claim, Copied, Entry, Kept, Loss, OpenError, Phase};
+use crate::spool::{DumpSays, Told, Work};
 use crate::store::{self, Expected, Retry};
 use crate::sys::step_of;
 use crate::telemetry::chain;
@@ -56,6 +57,13 @@ impl From<UploadError> for StepError {
 }
 
 impl StepError {
+    /// An entry that says neither of a dump nor of a death: no agent wrote that.
+    pub(super) fn nothing_known() -> Self {
+        Self::Read(std::io::Error::other(
+            "its state tells of no dump and of no death",
+        ))
+    }
+
     fn retry(&self) -> Retry {
         match self {
             Self::Store(error) => error.retry(),
@@ -101,9 +109,12 @@ impl Run {
         Self { inner, entry }
     }
 
-    pub(super) async fn run(mut self) -> Option<CrashId> {
+    pub(super) async fn run(mut self, work: Work) -> Option<CrashId> {
         let id = self.entry.id;
         let stored = loop {
+            if work == Work::Copy && self.entry.work() != work {
+                break None;
+            }
             match self.step().await {
                 Ok(Next::Again) => {}
                 Ok(Next::At(then)) => {
@@ -131,11 +142,11 @@ impl Run {
             } => self.copy_in().await,
             Phase::Copied { .. } => self.remove_original().await,
             Phase::Held { .. } => self.look_into().await,
-            Phase::Waiting { .. } => self.join().await,
+            Phase::Waiting { .. } => self.wait().await,
             Phase::Shipping { .. } => self.send().await,
-            Phase::Announcing { manifest, .. } => {
-                let manifest = manifest.clone();
-                self.announce(&manifest).await
+            Phase::Announcing { manifest, key, .. } => {
+                let (manifest, key) = (manifest.clone(), key.clone());
+                self.announce(&manifest, key).await
             }
             Phase::Stored { .. } => self.discard().await,
         }
@@ -177,9 +188,8 @@ impl Run {
     }
 
     /// Sends and verifies the manifest: from then on the crash exists.
-    async fn announce(&mut self, manifest: &Manifest) -> Result<Next, StepError> {
+    async fn announce(&mut self, manifest: &Manifest, key: ObjectKey) -> Result<Next, StepError> {
         let began = Instant::now();
-        let key = crash_key(manifest);
         let mut json =
             serde_json::to_vec(manifest).map_err(|error| StepError::Node(error.into()))?;
         json.push(b'\n');
@@ -193,18 +203,51 @@ impl Run {
         )
         .await?;
         let files = self.entry.files();
-        self.advance(Step::NoteStored, Phase::Stored { files })
+        let told = self.told(manifest, &key);
+        self.advance(Step::NoteStored, Phase::Stored { files, told })
             .await?;
         self.inner.metrics.took(Stage::Announce, began.elapsed());
         self.count(manifest);
-        tracing::info!(crash = %self.entry.id, key = %key, reason = %manifest.reason, "crash stored");
+        let kubernetes = self.inner.kubernetes.as_ref();
+        if let Some(teller) = kubernetes.and_then(|kubernetes| kubernetes.teller.as_ref())
+            && manifest.revision == 1
+        {
+            teller.tell(manifest);
+        }
+        tracing::info!(crash = %self.entry.id, key = %key, reason = %manifest.reason, revision = manifest.revision, "crash stored");
         Ok(Next::Again)
+    }
+
+    /// What is remembered of the crash, if something more may be learnt of it.
+    fn told(&self, manifest: &Manifest, key: &ObjectKey) -> Option<Box<Told>> {
+        self.inner.kubernetes.as_ref()?;
+        let Phase::Announcing { dump, .. } = &self.entry.phase else {
+            return None;
+        };
+        let before = self.entry.told.as_deref();
+        let dump = dump
+            .as_deref()
+            .or(before.and_then(|told| told.dump.as_ref()));
+        let death = self.entry.death.as_deref();
+        let death = death.or(before.and_then(|told| told.death.as_ref()));
+        Some(Box::new(Told::new(
+            manifest.clone(),
+            key.clone(),
+            dump.cloned(),
+            death.cloned(),
+            Timestamp::now(),
+        )))
     }
 
     /// Writes the manifest of what was sent into the state.
     pub(super) async fn note_manifest(&mut self) -> Result<Next, StepError> {
+        if let Some(next) = self.gather().await? {
+            return Ok(next);
+        }
         let Phase::Shipping {
-            choice, progress, ..
+            pieces,
+            choice,
+            progress,
         } = &self.entry.phase
         else {
             return Ok(Next::Again);
@@ -219,7 +262,13 @@ impl Run {
         );
         let announcing = Phase::Announcing {
             files: self.entry.files(),
+            // A revision goes where the crash is, whatever it says now.
+            key: match &self.entry.told {
+                Some(told) => told.key.clone(),
+                None => crash_key(&manifest, choice.scope.as_deref()),
+            },
             manifest: Box::new(manifest),
+            dump: DumpSays::of(pieces).map(Box::new),
         };
         self.advance(Step::NoteManifest, announcing).await?;
         Ok(Next::Again)
@@ -228,7 +277,12 @@ impl Run {
     fn count(&self, manifest: &Manifest) {
         let now = Timestamp::now();
         let since = Duration::try_from(now.duration_since(manifest.time)).unwrap_or_default();
-        self.inner.metrics.stored(manifest, since, now.as_second());
+        let before = self.entry.told.as_deref();
+        let before = before.map_or(0, |told| told.manifest.artifacts.len());
+        let new = manifest.artifacts.get(before..).unwrap_or_default();
+        self.inner
+            .metrics
+            .stored(manifest, new, since, now.as_second());
     }
 
     pub(super) async fn open(&mut self, kept: Kept) -> Result<File, OpenError> {
@@ -272,7 +326,7 @@ impl Run {
         let cause = chain(error);
         tracing::warn!(
             crash = %self.entry.id,
-            dump = %escaped(self.entry.origin.name.as_os_str()),
+            dump = self.entry.origin.as_ref().map(|origin| escaped(origin.name.as_os_str()).to_string()),
             phase = self.entry.phase.name(),
             attempt = self.entry.attempts + 1,
             next_attempt = %at,
@@ -309,11 +363,11 @@ pub(super) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send 
 }
 
 /// The crash's own key, made of what its manifest says.
-fn crash_key(manifest: &Manifest) -> ObjectKey {
+fn crash_key(manifest: &Manifest, scope: Option<&str>) -> ObjectKey {
     let pod = manifest.pod.as_ref();
     let parts = CrashKeyParts {
         cluster: &manifest.cluster,
-        namespace: pod.and_then(|pod| pod.namespace.as_deref()),
+        namespace: scope,
         pod: pod.and_then(|pod| pod.name.as_deref()),
         container: manifest
             .container

@@ -32,12 +32,14 @@ pub(super) enum Trouble {
     Watch,
     /// The state of a claim could not be kept.
     State,
+    /// Its pod is not collected from.
+    NotSelected,
     /// There is no room.
     NoRoom(Refusal),
 }
 
 impl Trouble {
-    const PLAIN: [Self; 12] = [
+    const PLAIN: [Self; 13] = [
         Self::Symlink,
         Self::Special,
         Self::HardLink,
@@ -50,6 +52,7 @@ impl Trouble {
         Self::WatchLimit,
         Self::Watch,
         Self::State,
+        Self::NotSelected,
     ];
 
     fn all() -> impl Iterator<Item = Self> {
@@ -73,6 +76,7 @@ impl Trouble {
             Self::WatchLimit => "watch_limit",
             Self::Watch => "watch",
             Self::State => "state",
+            Self::NotSelected => "not_selected",
             Self::NoRoom(refusal) => refusal.name(),
         }
     }

@@ -13,6 +13,7 @@ mod metrics;
 mod reported;
 mod scan;
 mod settle;
+mod shape;
 mod watch;
 mod worker;
 
@@ -23,10 +24,11 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::decide::Refusal;
-use crate::model::{FileId, Layout, Mark, Names};
+use crate::model::{FileId, Mark, Names};
 use crate::sys::{Dir, Stat};
 
 pub use metrics::Metrics;
+pub use shape::Shape;
 pub use worker::{Handle, Status, spawn};
 
 /// A dump directory and how to look at it.
@@ -35,7 +37,7 @@ pub struct Config {
     /// The directory.
     pub path: PathBuf,
     /// What the levels below it mean.
-    pub layout: Layout,
+    pub shape: Shape,
     /// Where the file system has no leases: how long a file must stay as it is to count as settled.
     pub quiet_period: Duration,
     /// How long a file that is complete by its own headers may be held open by a writer before it is taken all the same.
@@ -51,6 +53,8 @@ pub struct Config {
 pub struct Root<'a> {
     /// What the operator calls it.
     pub path: &'a std::path::Path,
+    /// Whether its directories are the kubelet's: they may vanish with their pod at any moment, and nothing of ours is made there.
+    pub kubelets: bool,
     /// The directory itself.
     pub dir: &'a Dir,
 }
@@ -93,6 +97,8 @@ pub enum Taken {
     Gone,
     /// There is no room for it: it stays where it is.
     NoRoom(Refusal),
+    /// Its pod is not collected from: it stays where it is.
+    NotSelected,
     /// The source does not let us take files away.
     NotWritable(std::io::Error),
     /// The state could not be kept: it stays where it is.

@@ -17,7 +17,7 @@ use super::reported::Reported;
 use super::scan::{Tree, Visitor};
 use super::settle::{Settling, Verdict};
 use super::watch::{WakeReason, Waker, Watcher};
-use super::{Config, Found, Metrics, Root, Taken, Taker};
+use super::{Config, Found, Metrics, Root, Shape, Taken, Taker};
 use crate::model::{FileId, escaped};
 use crate::sys::{Dir, FileKind, Stat, data_bytes};
 
@@ -194,6 +194,7 @@ impl Worker {
     /// Looks at everything once; tells whether everything was seen.
     fn scan(&mut self) -> Result<bool, String> {
         let path = self.looker.config.path.clone();
+        let kubelets = matches!(self.looker.config.shape, Shape::KubeletVolume(_));
         let unavailable =
             |error: io::Error| format!("{}: cannot be opened: {error}", escaped(&path));
         let dir = Dir::open(&path).map_err(unavailable)?;
@@ -204,6 +205,7 @@ impl Worker {
             }
             self.looker.taker.prepare(Root {
                 path: &path,
+                kubelets,
                 dir: &dir,
             })?;
             self.root = Some(id);
@@ -212,13 +214,14 @@ impl Worker {
             looker: &mut self.looker,
             root: Root {
                 path: &path,
+                kubelets,
                 dir: &dir,
             },
         };
         self.tree
             .walk(
                 &dir,
-                pass.looker.config.layout.depth(),
+                pass.looker.config.shape.depth(),
                 &mut self.watcher,
                 &mut pass,
             )
@@ -292,6 +295,10 @@ struct Pass<'a> {
 
 impl Visitor for Pass<'_> {
     fn file(&mut self, dir: &Dir, levels: &[OsString], name: &OsStr) {
+        let ours = levels.is_empty() && self.looker.taker.owns(name);
+        if ours || !self.looker.config.shape.holds_dumps(levels) {
+            return;
+        }
         // Gone since it was listed, and never waited for: nothing was lost.
         let Ok(stat) = dir.stat(name) else { return };
         if self.looker.taker.knows(stat.file) {
@@ -338,8 +345,9 @@ impl Visitor for Pass<'_> {
         self.looker.stops()
     }
 
-    fn skips(&self, name: &OsStr) -> bool {
-        self.looker.taker.owns(name)
+    fn skips(&self, levels: &[OsString], name: &OsStr) -> bool {
+        let ours = levels.is_empty() && self.looker.taker.owns(name);
+        ours || !self.looker.config.shape.admits(levels, name)
     }
 }
 
@@ -393,10 +401,7 @@ impl Pass<'_> {
             looker.report(stat.file, levels, name, Trouble::TooLarge, None);
             return Ok(());
         }
-        let names = looker
-            .config
-            .layout
-            .names(levels.iter().map(OsString::as_os_str));
+        let names = looker.config.shape.names(levels);
         let found = Found {
             root: self.root,
             dir,
@@ -425,6 +430,9 @@ impl Pass<'_> {
             Taken::Gone => {
                 looker.settling.forget(stat.file);
                 looker.metrics.gone();
+            }
+            Taken::NotSelected => {
+                looker.report(stat.file, levels, name, Trouble::NotSelected, None)
             }
             Taken::NoRoom(refusal) => looker.report(
                 stat.file,
@@ -494,7 +502,7 @@ mod tests {
         let (sender, taken) = mpsc::channel();
         let config = Config {
             path: path.to_owned(),
-            layout: crate::model::Layout::default(),
+            shape: Shape::Directory(crate::model::Layout::default()),
             quiet_period: Duration::from_secs(30),
             settle_limit: Duration::from_secs(600),
             max_dump_size: 1 << 30,

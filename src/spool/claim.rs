@@ -79,6 +79,9 @@ impl Spool {
             root.dir.stat_self().map_err(Unusable::Io)?,
         );
         let one_mount = here.mount != 0 && here.mount == there.mount;
+        if root.kubelets {
+            return Ok(if one_mount { Way::Rename } else { Way::Copy });
+        }
         if one_mount && root.dir.stat(OsStr::new(holding::NAME)).is_err() {
             return Ok(Way::Rename);
         }
@@ -119,7 +122,7 @@ impl Spool {
     fn reserve(&self, entry: &Entry, copied: bool) -> Result<(), Taken> {
         let room = self.room().map_err(Taken::Failed)?;
         let demand = Demand {
-            bytes: entry.origin.data_bytes,
+            bytes: entry.origin.as_ref().map_or(0, |origin| origin.data_bytes),
             copied,
         };
         let mut inner = self.inner();
@@ -144,7 +147,7 @@ impl Spool {
             id: CrashId::new(time, fastrand::u128(..)),
             time,
             time_source,
-            origin: Origin {
+            origin: Some(Origin {
                 source: found.root.path.into(),
                 levels: found.levels.iter().map(Into::into).collect(),
                 name: found.name.into(),
@@ -156,7 +159,9 @@ impl Spool {
                 seen: found.seen,
                 settled: found.settled,
                 marks: found.marks.clone(),
-            },
+            }),
+            death: None,
+            told: None,
             phase: Phase::Claiming {
                 file: found.stat.file,
                 place,

@@ -6,10 +6,12 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::raw::RawName;
-use crate::decide::{Kin, Written};
+use super::told::Told;
+use crate::decide::{Dumped, Kin, Written};
 use crate::model::{
-    Artifact, ArtifactName, Attribution, Container, CrashId, Facts, FileId, Manifest, Mark,
-    Missing, Names, ObjectKey, Pod, Reason, SignalInfo, TimeSource, Upload, Volume,
+    Artifact, ArtifactName, Attribution, Container, CrashId, Death, Facts, FileId, Format,
+    Manifest, Mark, Missing, Names, ObjectKey, Pod, Reason, Role, SignalInfo, TimeSource, Upload,
+    Volume,
 };
 use crate::sys::{RunningSha256, Sha256State};
 
@@ -26,8 +28,15 @@ pub struct Entry {
     pub time: Timestamp,
     /// What `time` was taken from.
     pub time_source: TimeSource,
-    /// Where the dump came from.
-    pub origin: Origin,
+    /// Where the dump came from; absent for the end of a container that left none so far.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin: Option<Origin>,
+    /// The container's end, once it is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub death: Option<Box<Death>>,
+    /// What is stored of the crash already, where this is about what was learnt later.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub told: Option<Box<Told>>,
     /// How far it has come.
     pub phase: Phase,
     /// Attempts since the phase was reached.
@@ -135,11 +144,19 @@ pub enum Phase {
         files: Vec<Kept>,
         /// The manifest.
         manifest: Box<Manifest>,
+        /// Where it goes.
+        key: ObjectKey,
+        /// What the crash's dump says that may be asked for later.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        dump: Option<Box<DumpSays>>,
     },
     /// All is stored and verified; the files are to be removed.
     Stored {
         /// The files of the crash.
         files: Vec<Kept>,
+        /// What is remembered of it, if that is to be.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        told: Option<Box<Told>>,
     },
 }
 
@@ -169,9 +186,87 @@ pub struct Piece {
     pub bytes: u64,
 }
 
+/// What a dump says about the process that left it, and where it was.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DumpSays {
+    /// Where it came from.
+    pub origin: Origin,
+    /// The host name in it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host_name: Option<String>,
+    /// The process, as it saw itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pid: Option<i32>,
+    /// The signal that ended it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signal: Option<u8>,
+}
+
+impl Choice {
+    /// Names further artifacts by their role, with the numbers that follow those that are stored or named.
+    pub fn name_artifacts(&mut self, formats: impl IntoIterator<Item = Format>) {
+        for format in formats {
+            let role = format.role();
+            let named = self.artifacts.iter().map(|name| (name.role, name.number));
+            let numbers = named.chain(self.stored.iter().copied());
+            let last = numbers
+                .filter(|(of, _)| *of == role)
+                .map(|(_, number)| number)
+                .max();
+            self.artifacts.push(ArtifactName {
+                role,
+                number: last.map_or(0, |last| last.saturating_add(1)),
+                format,
+                volume: None,
+            });
+        }
+    }
+
+    /// What a container's end says besides; where the crash goes and its reason stay as they are.
+    pub fn learn_of(&mut self, death: &Death) {
+        self.container = death.container.clone();
+        let evidence = death.evidence();
+        if !self.attribution.evidence.contains(&evidence) {
+            self.attribution.evidence.push(evidence);
+        }
+    }
+}
+
+impl DumpSays {
+    /// Of these files of one crash, the best dump first; nothing where none of them is a dump.
+    pub fn of(pieces: &[Piece]) -> Option<Self> {
+        let first = pieces.iter().find(|piece| !piece.is_log())?;
+        let process = |piece: &Piece| piece.facts.process.as_ref().and_then(|process| process.pid);
+        Some(Self {
+            origin: first.origin.clone(),
+            host_name: pieces
+                .iter()
+                .find_map(|piece| piece.facts.host_name.clone()),
+            pid: pieces.iter().find_map(process),
+            signal: pieces
+                .iter()
+                .find_map(|piece| piece.facts.signal.as_ref().map(|signal| signal.number)),
+        })
+    }
+
+    /// What meets its death, with what it was attributed to.
+    pub fn dumped(&self, pod: &Pod, container: &Container) -> Option<Dumped> {
+        Some(Dumped {
+            uid: pod.uid.clone()?,
+            container: container.name.clone()?,
+            ended: self.origin.ended,
+            pid: self.pid,
+            signal: self.signal,
+        })
+    }
+}
+
 /// What is decided once about a crash and never again.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Choice {
+    /// The namespace that it is stored under: that of its pod, another word where none is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scope: Option<String>,
     /// Why it crashed.
     pub reason: Reason,
     /// The signal that ended it.
@@ -185,9 +280,12 @@ pub struct Choice {
     pub attribution: Attribution,
     /// What the artifacts are called, one for each file.
     pub artifacts: Vec<ArtifactName>,
-    /// What was held and is not there any more.
+    /// What is not there: was never written, or was held and is gone.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub missing: Vec<Missing>,
+    /// Roles and numbers of the artifacts that are stored already, where this is a revision.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub stored: Vec<(Role, u32)>,
 }
 
 /// How far the artifacts of a crash have come.
@@ -255,12 +353,13 @@ impl Sent {
 impl Entry {
     /// The files that the entry stands for, its own first while none was joined to it.
     pub fn files(&self) -> Vec<Kept> {
+        let data_bytes = self.origin.as_ref().map_or(0, |origin| origin.data_bytes);
         let own = |file: FileId, place: Place| {
             vec![Kept {
                 id: self.id,
                 file,
                 place,
-                data_bytes: self.origin.data_bytes,
+                data_bytes,
             }]
         };
         match &self.phase {
@@ -271,9 +370,62 @@ impl Entry {
             Phase::Waiting { pieces } | Phase::Shipping { pieces, .. } => {
                 pieces.iter().map(|piece| piece.kept.clone()).collect()
             }
-            Phase::Announcing { files, .. } | Phase::Stored { files } => files.clone(),
+            Phase::Announcing { files, .. } | Phase::Stored { files, .. } => files.clone(),
         }
     }
+
+    /// What its dump was attributed to, where that is decided.
+    pub(super) fn dumped(&self) -> Option<Dumped> {
+        let of = |manifest: &Manifest, dump: Option<&DumpSays>| {
+            let (pod, container) = (manifest.pod.as_ref()?, manifest.container.as_ref()?);
+            dump?.dumped(pod, container)
+        };
+        match &self.phase {
+            Phase::Shipping { pieces, choice, .. } => {
+                DumpSays::of(pieces)?.dumped(&choice.pod, &choice.container)
+            }
+            Phase::Announcing { manifest, dump, .. } => of(manifest, dump.as_deref()),
+            Phase::Stored {
+                told: Some(told), ..
+            } => of(&told.manifest, told.dump.as_ref()),
+            _ => None,
+        }
+    }
+
+    /// Whether its manifest is not made, so that a death can still be taken in.
+    pub(super) fn is_open(&self) -> bool {
+        matches!(self.phase, Phase::Waiting { .. } | Phase::Shipping { .. })
+    }
+
+    /// Whether nothing but the container's end is known of the crash.
+    pub fn is_death_alone(&self) -> bool {
+        self.origin.is_none() && self.told.is_none()
+    }
+
+    /// Whether its dump still lies where others may take it away.
+    pub fn work(&self) -> Work {
+        match &self.phase {
+            Phase::Claiming {
+                place: Place::Source(_),
+                ..
+            }
+            | Phase::Held {
+                place: Place::Source(_),
+                ..
+            }
+            | Phase::Copied { .. } => Work::Copy,
+            _ => Work::Ship,
+        }
+    }
+}
+
+/// What is to be done for an entry next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Work {
+    /// Its dump is to be copied out of a directory that may vanish with its pod: nothing that waits for a store may keep this waiting.
+    Copy,
+    /// Everything else.
+    Ship,
 }
 
 impl Piece {
@@ -281,6 +433,11 @@ impl Piece {
     pub(super) fn kin(&self) -> Kin {
         let name = self.origin.name.as_os_str();
         Kin::new(name, self.origin.written(), &self.facts)
+    }
+
+    /// Whether it is the log of the container.
+    pub fn is_log(&self) -> bool {
+        self.facts.format == Format::ContainerLog
     }
 }
 

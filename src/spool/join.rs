@@ -12,7 +12,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::entry::{Entry, Phase, Piece};
 use super::steps::open_levels;
 use super::{Error, Slot, Spool, Stage, state_file};
-use crate::decide::{KIN_GAP, Kin, Written, dump_of_report, may_have_kin};
+use crate::decide::{KIN_GAP, Written, dump_of_report, may_have_kin};
 use crate::model::{CrashId, Step};
 use crate::sys::{Dir, FileKind, Stat};
 
@@ -60,7 +60,7 @@ impl Spool {
         let inner = self.inner();
         let mut slots = inner.slots.iter();
         slots.any(|(id, slot)| {
-            *id != entry.id && is_near(slot, entry) && matches!(slot.near.stage, Stage::Waiting(_))
+            *id != entry.id && is_near(slot, own) && matches!(slot.near.stage, Stage::Waiting(_))
         })
     }
 
@@ -73,11 +73,11 @@ impl Spool {
             let Phase::Waiting { pieces } = &entry.phase else {
                 return Ok(Kinship::Settled);
             };
-            let Some(own) = pieces.first().cloned() else {
+            let Some(own) = pieces.iter().find(|piece| !piece.is_log()).cloned() else {
                 return Ok(Kinship::Settled);
             };
             let room = pieces.len() < MOST_PIECES;
-            match self.beside(entry, &own.kin(), room) {
+            match self.beside(entry, &own, room) {
                 Beside::Kin(other) if other < entry.id => return self.hand_over(entry, other, now),
                 Beside::Kin(other) => self.take_in(entry, other)?,
                 Beside::Perhaps if is_before(now, own.origin.ended, WINDOW) => {
@@ -89,17 +89,18 @@ impl Spool {
     }
 
     /// Looks for an entry of the same death, and makes it ours if nobody else works on it.
-    fn beside(&self, entry: &Entry, own: &Kin, room: bool) -> Beside {
+    fn beside(&self, entry: &Entry, own: &Piece, room: bool) -> Beside {
+        let kinship = own.kin();
         let mut perhaps = false;
         let mut inner = self.inner();
         for (id, slot) in &mut inner.slots {
-            if *id == entry.id || !is_near(slot, entry) {
+            if *id == entry.id || !is_near(slot, own) {
                 continue;
             }
             match &slot.near.stage {
                 Stage::Decided => {}
                 Stage::Unknown => perhaps = true,
-                Stage::Waiting(kin) if !room || !own.is_of_one_death(kin) => {}
+                Stage::Waiting(kin) if !room || !kinship.is_of_one_death(kin) => {}
                 Stage::Waiting(_) if slot.busy => perhaps = true,
                 Stage::Waiting(_) => {
                     slot.busy = true;
@@ -147,25 +148,28 @@ impl Spool {
         matches!(entry.phase, Phase::Waiting { .. }).then_some(entry)
     }
 
-    fn join(&self, older: &mut Entry, younger: &Entry) -> Result<(), Error> {
+    pub(super) fn join(&self, older: &mut Entry, younger: &Entry) -> Result<(), Error> {
         let (Phase::Waiting { pieces }, Phase::Waiting { pieces: more }) =
             (&mut older.phase, &younger.phase)
         else {
             return Ok(());
         };
         let before = pieces.len();
+        let death = older.death.clone();
         // Where only the removal failed the last time, they are here already.
         for piece in more {
             if !pieces.iter().any(|known| known.kept.id == piece.kept.id) {
                 pieces.push(piece.clone());
             }
         }
+        older.death = death.clone().or_else(|| younger.death.clone());
         // What was waited for is here; what else comes is looked for at once.
         older.not_before = None;
         if let Err(error) = self.save(Step::Join, older) {
             if let Phase::Waiting { pieces } = &mut older.phase {
                 pieces.truncate(before);
             }
+            older.death = death;
             return Err(error);
         }
         self.remove(Step::ForgetJoined, younger.id)?;
@@ -237,9 +241,9 @@ fn any_near(dir: &Dir, near: impl Fn(&Stat) -> bool) -> bool {
     })
 }
 
-fn is_near(slot: &Slot, entry: &Entry) -> bool {
-    slot.near.directory == entry.origin.directory()
-        && slot.near.written.gap(&entry.origin.written()) <= KIN_GAP
+fn is_near(slot: &Slot, own: &Piece) -> bool {
+    slot.near.directory == own.origin.directory()
+        && slot.near.written.gap(&own.origin.written()) <= KIN_GAP
 }
 
 /// Whether `now` is within `window` of `ended`. A time ahead of the clock is none to wait for.
@@ -248,7 +252,7 @@ fn is_before(now: Timestamp, ended: Timestamp, window: SignedDuration) -> bool {
     since < window && since > -window
 }
 
-fn later(now: Timestamp) -> Timestamp {
+pub(super) fn later(now: Timestamp) -> Timestamp {
     let wait = SignedDuration::from_millis(fastrand::i64(LOOK_AGAIN));
     now.saturating_add(wait).unwrap_or(now)
 }

@@ -28,13 +28,30 @@ impl Spool {
         self.remove_stray_journals()?;
         for entry in self.dumps.entries()? {
             let name = entry?.name;
-            if name.to_string_lossy().ends_with(PARTIAL) {
-                self.dumps.remove_file(&name)?;
+            if let Some(id) = name.to_string_lossy().strip_suffix(PARTIAL) {
+                match self.dumps.stat(&name) {
+                    // A log that was whole before the entry named it.
+                    Ok(stat) if self.names_part(id, &stat) => {
+                        self.dumps.rename(&name, &self.dumps, OsStr::new(id))?;
+                    }
+                    _ => self.dumps.remove_file(&name)?,
+                }
             }
         }
         self.adopt(&self.dumps, &Place::Spool)?;
         self.show(&self.inner());
         Ok(())
+    }
+
+    /// Whether an entry names the very file that still has the name of a part.
+    fn names_part(&self, id: &str, stat: &Stat) -> bool {
+        let inner = self.inner();
+        let mut files = inner.slots.values().flat_map(|slot| &slot.files);
+        files.any(|kept| {
+            kept.id.to_string() == id
+                && kept.place == Place::Spool
+                && kept.file.same_file(&stat.file)
+        })
     }
 
     /// Drops the entries whose files an older entry names: they were joined, and the agent was stopped before they went.
@@ -46,6 +63,7 @@ impl Spool {
                 .flat_map(|(id, slot)| slot.files.iter().map(move |kept| (*id, kept.id)))
                 .filter(|(id, file)| id != file && inner.slots.contains_key(file))
                 .map(|(_, file)| file)
+                .chain(super::deaths::joined(&inner))
                 .collect()
         };
         for id in joined {
@@ -149,7 +167,7 @@ impl Spool {
             id: CrashId::new(time, fastrand::u128(..)),
             time,
             time_source,
-            origin: Origin {
+            origin: Some(Origin {
                 source: match place {
                     Place::Holding(root) => root.clone(),
                     _ => self.config.state_dir.as_path().into(),
@@ -164,7 +182,9 @@ impl Spool {
                 seen: now,
                 settled: now,
                 marks: vec![Mark::FoundWithoutRecord],
-            },
+            }),
+            death: None,
+            told: None,
             phase: Phase::Held {
                 file: stat.file,
                 place: place.clone(),

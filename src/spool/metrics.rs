@@ -2,8 +2,6 @@
 
 use prometheus::{IntCounterVec, IntGauge, Opts, Registry};
 
-use crate::decide::Holding;
-
 /// Why a held dump is no longer there. Stays at zero, or something is wrong with the node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Loss {
@@ -26,6 +24,7 @@ impl Loss {
 #[derive(Clone, Debug)]
 pub struct Metrics {
     dumps: IntGauge,
+    held: IntGauge,
     bytes: IntGauge,
     lost: IntCounterVec,
 }
@@ -40,9 +39,13 @@ impl Metrics {
             "salvage_pending_dumps",
             "Dumps that are held and not yet stored.",
         )?;
+        let held = IntGauge::new(
+            "salvage_held_dumps",
+            "Dumps of those that stay on the node until it is known whose they are.",
+        )?;
         let bytes = IntGauge::new(
             "salvage_pending_bytes",
-            "Bytes of those dumps that are not holes.",
+            "Bytes of all files that are held, logs included, that are not holes.",
         )?;
         let lost = IntCounterVec::new(
             Opts::new(
@@ -52,19 +55,24 @@ impl Metrics {
             &["reason"],
         )?;
         registry.register(Box::new(dumps.clone()))?;
+        registry.register(Box::new(held.clone()))?;
         registry.register(Box::new(bytes.clone()))?;
         registry.register(Box::new(lost.clone()))?;
         for loss in Loss::ALL {
             lost.with_label_values(&[loss.name()]);
         }
-        Ok(Self { dumps, bytes, lost })
+        Ok(Self {
+            dumps,
+            held,
+            bytes,
+            lost,
+        })
     }
 
-    pub(super) fn pending(&self, holding: Holding) {
-        self.dumps
-            .set(i64::try_from(holding.entries).unwrap_or(i64::MAX));
-        self.bytes
-            .set(i64::try_from(holding.bytes).unwrap_or(i64::MAX));
+    pub(super) fn pending(&self, dumps: usize, held: usize, bytes: u64) {
+        self.dumps.set(i64::try_from(dumps).unwrap_or(i64::MAX));
+        self.held.set(i64::try_from(held).unwrap_or(i64::MAX));
+        self.bytes.set(i64::try_from(bytes).unwrap_or(i64::MAX));
     }
 
     pub(super) fn lost(&self, loss: Loss) {

@@ -4,6 +4,7 @@
 //! <state_dir>/lock               flock: one agent
 //! <state_dir>/entries/<id>.json  an entry; written beside, synced, renamed, directory synced
 //! <state_dir>/dumps/<id>         a dump that was renamed or copied here; <id>.part while it is copied
+//! <state_dir>/told/<id>.json     a stored crash that may learn more (see `told`)
 //! <state_dir>/uploads/<id>       the journal of an entry's multipart upload (see `sys::Journal`)
 //! <state_dir>/ballast            room for state files when the disk is full
 //! <source>/.salvage/<id>         a dump on another mount that could be renamed there (see `holding`)
@@ -23,6 +24,7 @@
 
 mod ballast;
 mod claim;
+mod deaths;
 mod entry;
 mod holding;
 mod join;
@@ -32,6 +34,7 @@ mod raw;
 mod steps;
 #[cfg(test)]
 mod tests;
+mod told;
 
 use std::collections::{BTreeMap, HashMap};
 use std::ffi::{OsStr, OsString};
@@ -45,17 +48,20 @@ use serde::de::DeserializeOwned;
 use tokio::sync::Notify;
 
 use self::ballast::Ballast;
-use crate::decide::{Holding, Kin, Limits, Room, Written};
+use crate::decide::{Dumped, Holding, Kin, Limits, Room, Written};
 use crate::model::{CrashId, FileId, Step, escaped};
 use crate::sys::{Dir, Journal, Lock, LockError, step, write_durably};
 
+pub use deaths::{Awaited, Met, Recorded};
 pub use entry::{
-    Choice, Entry, Kept, Origin, Phase, Piece, Place, Position, Progress, Sent, Uploading,
+    Choice, DumpSays, Entry, Kept, Origin, Phase, Piece, Place, Position, Progress, Sent,
+    Uploading, Work,
 };
 pub use join::Kinship;
 pub use metrics::{Loss, Metrics};
 pub use raw::RawName;
 pub use steps::{Claim, Copied, OpenError};
+pub use told::Told;
 
 /// Where and how much.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -102,18 +108,21 @@ pub struct Spool {
     entries: Dir,
     dumps: Dir,
     uploads: Dir,
+    told: Dir,
     ballast: Ballast,
     metrics: Metrics,
     inner: Mutex<Inner>,
     /// The holding directories in use, by their source's path: each is opened, and so locked, once.
     holdings: Mutex<HashMap<OsString, Arc<Dir>>>,
-    changed: Arc<Notify>,
+    /// One for each kind of work.
+    changed: [Arc<Notify>; 2],
     _lock: Lock,
 }
 
 #[derive(Debug, Default)]
 struct Inner {
     slots: BTreeMap<CrashId, Slot>,
+    told: BTreeMap<CrashId, told::Summary>,
     /// How files are taken from each source's root.
     ways: HashMap<OsString, Way>,
 }
@@ -125,6 +134,19 @@ struct Slot {
     files: Vec<Kept>,
     original: Option<FileId>,
     near: Near,
+    work: Work,
+    /// What its dump was attributed to.
+    dumped: Option<Box<Dumped>>,
+    /// The container's end that it has.
+    death: Option<Box<deaths::Waiting>>,
+    /// Its manifest is not made: a death can still be taken in.
+    is_open: bool,
+    /// It has a dump.
+    has_dump: bool,
+    /// It stays on the node until it is known whose it is.
+    is_held: bool,
+    /// It has a dump, and nobody has said yet whose it is.
+    is_unattributed: bool,
     attempts: u32,
     not_before: Option<Timestamp>,
     /// Somebody works on it.
@@ -153,8 +175,13 @@ enum Stage {
 
 impl Slot {
     fn of(entry: &Entry, busy: bool) -> Self {
-        let written = entry.origin.written();
+        let origin = entry.origin.as_ref();
+        let nowhen = Written {
+            began: entry.time,
+            ended: entry.time,
+        };
         let stage = match &entry.phase {
+            _ if origin.is_none() || entry.told.is_some() => Stage::Decided,
             Phase::Claiming { .. } | Phase::Held { .. } | Phase::Copied { .. } => Stage::Unknown,
             Phase::Waiting { pieces } => pieces
                 .first()
@@ -165,10 +192,21 @@ impl Slot {
             files: entry.files(),
             original: entry.phase.original(),
             near: Near {
-                directory: entry.origin.directory(),
-                written,
+                directory: origin.map_or(0, Origin::directory),
+                written: origin.map_or(nowhen, Origin::written),
                 stage,
             },
+            work: entry.work(),
+            dumped: entry.dumped().map(Box::new),
+            death: deaths::Waiting::of(entry),
+            is_open: entry.is_open(),
+            has_dump: origin.is_some(),
+            is_held: false,
+            is_unattributed: origin.is_some()
+                && !matches!(
+                    entry.phase,
+                    Phase::Shipping { .. } | Phase::Announcing { .. } | Phase::Stored { .. }
+                ),
             attempts: entry.attempts,
             not_before: entry.not_before,
             busy,
@@ -208,6 +246,7 @@ const LOCK: &str = "lock";
 const ENTRIES: &str = "entries";
 const DUMPS: &str = "dumps";
 const UPLOADS: &str = "uploads";
+const TOLD: &str = "told";
 
 impl Spool {
     /// Opens the state directory, takes its lock and loads what it holds.
@@ -233,35 +272,47 @@ impl Spool {
         let entries = sub_directory(&state, ENTRIES).map_err(failed("make entries/ in"))?;
         let dumps = sub_directory(&state, DUMPS).map_err(failed("make dumps/ in"))?;
         let uploads = sub_directory(&state, UPLOADS).map_err(failed("make uploads/ in"))?;
+        let told = sub_directory(&state, TOLD).map_err(failed("make told/ in"))?;
         let ballast = Ballast::new(state);
         let spool = Self {
             config,
             entries,
             dumps,
             uploads,
+            told,
             ballast,
             metrics,
             inner: Mutex::default(),
             holdings: Mutex::default(),
-            changed: Arc::new(Notify::new()),
+            changed: Default::default(),
             _lock: lock,
         };
         spool.ballast.renew(spool.config.limits.keep_free);
         spool.load().map_err(failed("read the entries of"))?;
+        spool.load_told().map_err(failed("read told/ in"))?;
         Ok(spool)
     }
 
-    /// Wakes whoever waits for something to do.
-    pub fn changed(&self) -> Arc<Notify> {
-        Arc::clone(&self.changed)
+    /// Wakes whoever waits for this work to do.
+    pub fn changed(&self, work: Work) -> Arc<Notify> {
+        let [copy, ship] = &self.changed;
+        Arc::clone(match work {
+            Work::Copy => copy,
+            Work::Ship => ship,
+        })
     }
 
-    /// The oldest entry that may be worked on at `now`; it is ours until [`Spool::check_in`].
-    pub fn check_out(&self, now: Timestamp) -> Option<Entry> {
+    fn wake(&self) {
+        self.changed.iter().for_each(|changed| changed.notify_one());
+    }
+
+    /// The oldest entry with this work to do that may be worked on at `now`; it is ours until [`Spool::check_in`].
+    pub fn check_out(&self, work: Work, now: Timestamp) -> Option<Entry> {
         loop {
             let id = {
                 let mut inner = self.inner();
-                let (id, slot) = inner.slots.iter_mut().find(|(_, slot)| slot.is_due(now))?;
+                let mut slots = inner.slots.iter_mut();
+                let (id, slot) = slots.find(|(_, slot)| slot.work == work && slot.is_due(now))?;
                 slot.busy = true;
                 *id
             };
@@ -283,19 +334,37 @@ impl Spool {
 
     /// Gives an entry back that is not to be worked on before `until`, without touching its state.
     pub fn set_aside(&self, id: CrashId, until: Timestamp) {
+        // A longer wait would be taken for one that a wrong clock has written.
+        let most = Timestamp::now()
+            .saturating_add(LONGEST_WAIT)
+            .unwrap_or(until);
         if let Some(slot) = self.inner().slots.get_mut(&id) {
-            slot.not_before = Some(until);
+            slot.not_before = Some(until.min(most));
             slot.busy = false;
         }
-        self.changed.notify_one();
+        self.wake();
     }
 
-    /// When the next entry that nobody works on may be worked on.
-    pub fn next_due(&self) -> Option<Timestamp> {
+    /// When the next entry with this work to do that nobody works on may be worked on.
+    pub fn next_due(&self, work: Work) -> Option<Timestamp> {
         let inner = self.inner();
-        let idle = inner.slots.values().filter(|slot| !slot.busy);
+        let slots = inner.slots.values();
+        let idle = slots.filter(|slot| slot.work == work && !slot.busy);
         idle.map(|slot| slot.not_before.unwrap_or(Timestamp::MIN))
             .min()
+    }
+
+    /// Notes whether an entry stays on the node until it is known whose it is. Tells whether that is news.
+    pub fn note_held(&self, id: CrashId, held: bool) -> bool {
+        let mut inner = self.inner();
+        let Some(slot) = inner.slots.get_mut(&id) else {
+            return false;
+        };
+        let is_news = std::mem::replace(&mut slot.is_held, held) != held;
+        if is_news {
+            self.show(&inner);
+        }
+        is_news
     }
 
     /// Gives an entry back.
@@ -303,7 +372,7 @@ impl Spool {
         if let Some(slot) = self.inner().slots.get_mut(&id) {
             slot.busy = false;
         }
-        self.changed.notify_one();
+        self.wake();
     }
 
     /// Makes an entry's present form durable, as a step of its way.
@@ -329,8 +398,13 @@ impl Spool {
         };
         written.map_err(self.failed("write the state of", entry.id))?;
         let mut inner = self.inner();
-        let busy = inner.slots.get(&entry.id).is_none_or(|slot| slot.busy);
-        inner.slots.insert(entry.id, Slot::of(entry, busy));
+        let old = inner.slots.remove(&entry.id);
+        let busy = old.as_ref().is_none_or(|slot| slot.busy);
+        let mut slot = Slot::of(entry, busy);
+        if slot.dumped.is_none() {
+            slot.dumped = old.and_then(|old| old.dumped);
+        }
+        inner.slots.insert(entry.id, slot);
         self.show(&inner);
         Ok(())
     }
@@ -426,7 +500,9 @@ impl Spool {
     }
 
     fn show(&self, inner: &Inner) {
-        self.metrics.pending(holding_of(inner));
+        let dumps = inner.slots.values().filter(|slot| slot.has_dump).count();
+        let held = inner.slots.values().filter(|slot| slot.is_held).count();
+        self.metrics.pending(dumps, held, holding_of(inner).bytes);
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {

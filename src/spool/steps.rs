@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::claim::held_name;
-use super::entry::{Entry, Kept, Phase, Place, SourceDir};
+use super::entry::{Entry, Kept, Origin, Phase, Place, SourceDir};
 use super::holding::Holding;
 use super::metrics::Loss;
 use super::raw::RawName;
@@ -96,19 +96,20 @@ impl Spool {
             // An earlier attempt came this far, but not to its state: only whole copies have this name.
             return self.copied(entry, copy.file, file, at);
         }
+        let data_bytes = entry.origin.as_ref().map_or(0, |origin| origin.data_bytes);
         let original = self.open_file(&Kept {
             id: entry.id,
             file,
             place: Place::Source(at.clone()),
-            data_bytes: entry.origin.data_bytes,
+            data_bytes,
         })?;
         let before = Stat::of(&original).map_err(OpenError::Io)?;
         let demand = Demand {
-            bytes: entry.origin.data_bytes,
+            bytes: data_bytes,
             copied: true,
         };
         let mut others = self.holding();
-        others.bytes = others.bytes.saturating_sub(entry.origin.data_bytes);
+        others.bytes = others.bytes.saturating_sub(data_bytes);
         others.entries = others.entries.saturating_sub(1);
         if let Err(refusal) = admit(
             self.config.limits,
@@ -135,7 +136,9 @@ impl Spool {
                 let _ = self.dumps.remove_file(&partial);
                 return Ok(Copied::Changed);
             }
-            entry.origin.mark(Mark::ChangedWhileRead);
+            if let Some(origin) = &mut entry.origin {
+                origin.mark(Mark::ChangedWhileRead);
+            }
         }
         step(Step::NameCopy, || {
             self.dumps.rename(&partial, &self.dumps, &whole)
@@ -268,6 +271,12 @@ impl Spool {
                 Place::Spool | Place::Holding(_) => remove_if_there(&dir, &name),
             })?;
         }
+        if let Phase::Stored {
+            told: Some(told), ..
+        } = &entry.phase
+        {
+            step(Step::NoteTold, || self.tell(told)).map_err(io::Error::other)?;
+        }
         self.remove(Step::RemoveEntry, entry.id)
             .map_err(io::Error::other)
     }
@@ -275,10 +284,16 @@ impl Spool {
     /// Counts and logs a file that is gone although it was held.
     pub fn count_lost(&self, entry: &Entry, loss: Loss) {
         self.metrics.lost(loss);
+        let name = |of: fn(&Origin) -> &RawName| {
+            entry
+                .origin
+                .as_ref()
+                .map(|origin| escaped(of(origin).as_os_str()).to_string())
+        };
         tracing::error!(
             crash = %entry.id,
-            dump = %escaped(entry.origin.name.as_os_str()),
-            source = %escaped(entry.origin.source.as_os_str()),
+            dump = name(|origin| &origin.name),
+            source = name(|origin| &origin.source),
             reason = loss.name(),
             "a held dump is lost"
         );

@@ -68,6 +68,7 @@ impl Bench {
         let (path, dir) = (self.source(), Dir::open(&self.source()).expect("source"));
         let root = Root {
             path: &path,
+            kubelets: false,
             dir: &dir,
         };
         spool.prepare(root).expect("prepare");
@@ -101,6 +102,7 @@ impl Bench {
         spool.take(&Found {
             root: Root {
                 path: &path,
+                kubelets: false,
                 dir: &root,
             },
             dir: &dir,
@@ -134,7 +136,7 @@ impl Bench {
         // A claim that moved nothing is given up by the work, so a second scan meets its file.
         for _ in 0..2 {
             self.scan(spool);
-            while let Some(mut entry) = spool.check_out(Timestamp::now()) {
+            while let Some(mut entry) = next(spool, Timestamp::now()) {
                 step(spool, &mut entry, stored);
                 spool.check_in(entry.id);
             }
@@ -181,7 +183,7 @@ fn step(spool: &Spool, entry: &mut Entry, stored: &mut Stored) {
             let mut file = spool.open_file(&files[0]).expect("open");
             file.read_to_end(&mut content).expect("read");
             assert!(stored.insert(entry.id, content).is_none(), "stored twice");
-            entry.phase = Phase::Stored { files };
+            entry.phase = Phase::Stored { files, told: None };
             spool.save(Step::NoteStored, entry).expect("save");
         }
     }
@@ -189,8 +191,8 @@ fn step(spool: &Spool, entry: &mut Entry, stored: &mut Stored) {
 
 /// The one entry, checked out.
 fn only(spool: &Spool) -> Entry {
-    let entry = spool.check_out(Timestamp::now()).expect("one entry");
-    assert!(spool.check_out(Timestamp::now()).is_none());
+    let entry = next(spool, Timestamp::now()).expect("one entry");
+    assert!(next(spool, Timestamp::now()).is_none());
     entry
 }
 
@@ -454,15 +456,11 @@ fn a_wait_that_a_wrong_clock_wrote_is_not_waited_for() {
     let later = |wait| now.saturating_add(wait).expect("time");
     spool.postpone(&mut entry, later(SignedDuration::from_mins(10)));
     spool.check_in(entry.id);
-    assert!(spool.check_out(now).is_none(), "a wait of ours");
-    assert!(
-        spool
-            .check_out(later(SignedDuration::from_mins(11)))
-            .is_some()
-    );
+    assert!(next(&spool, now).is_none(), "a wait of ours");
+    assert!(next(&spool, later(SignedDuration::from_mins(11))).is_some());
     spool.postpone(&mut entry, later(SignedDuration::from_hours(24 * 365)));
     spool.check_in(entry.id);
-    assert!(spool.check_out(now).is_some(), "the clock was wrong");
+    assert!(next(&spool, now).is_some(), "the clock was wrong");
 }
 
 #[test]
@@ -482,16 +480,17 @@ fn entries_that_wait_are_read_again_from_their_state() {
     assert_eq!(levels[0].as_os_str(), "pod");
     spool.postpone(&mut entry, Timestamp::now());
     spool.check_in(entry.id);
-    assert_eq!(spool.check_out(Timestamp::now()), Some(entry));
+    assert_eq!(next(&spool, Timestamp::now()), Some(entry));
 }
 
 /// Puts an entry's own file into the phase in which it waits for others, with what it says.
 fn looked_into(spool: &Spool, mut entry: Entry, facts: Facts) -> CrashId {
     let kept = own_file(&entry);
+    let origin = entry.origin.clone().expect("it was found");
     let own = Piece {
         kept,
-        origin: entry.origin.clone(),
-        bytes: entry.origin.data_bytes,
+        bytes: origin.data_bytes,
+        origin,
         facts,
     };
     entry.phase = Phase::Waiting { pieces: vec![own] };
@@ -507,8 +506,9 @@ fn one_death(bench: &Bench) -> (Spool, [CrashId; 2]) {
     let spool = bench.open();
     bench.scan(&spool);
     let mut entries = Vec::new();
-    while let Some(entry) = spool.check_out(Timestamp::now()) {
-        let is_report = entry.origin.name.as_os_str() != "core.7";
+    while let Some(entry) = next(&spool, Timestamp::now()) {
+        let origin = entry.origin.as_ref().expect("it was found");
+        let is_report = origin.name.as_os_str() != "core.7";
         let format = match is_report {
             true => Format::DotnetCrashReport,
             false => Format::ElfCore,
@@ -530,10 +530,16 @@ fn afterwards() -> Timestamp {
         .expect("time")
 }
 
+/// The oldest entry with any work to do.
+fn next(spool: &Spool, now: Timestamp) -> Option<Entry> {
+    let work = |work| spool.check_out(work, now);
+    work(Work::Copy).or_else(|| work(Work::Ship))
+}
+
 fn checked_out(spool: &Spool, id: CrashId) -> Entry {
     let mut others = Vec::new();
     let found = loop {
-        let entry = spool.check_out(afterwards()).expect("the entry");
+        let entry = next(spool, afterwards()).expect("the entry");
         if entry.id == id {
             break entry;
         }
@@ -575,8 +581,8 @@ fn whichever_is_worked_on_first_the_older_takes_in_the_younger() {
 }
 
 fn only_at(spool: &Spool, now: Timestamp) -> Entry {
-    let entry = spool.check_out(now).expect("one entry");
-    assert!(spool.check_out(now).is_none());
+    let entry = next(spool, now).expect("one entry");
+    assert!(next(spool, now).is_none());
     entry
 }
 

@@ -19,7 +19,9 @@ pub enum LogFormat {
 pub fn init_logs(format: LogFormat) -> Result<(), String> {
     let written = std::env::var("SALVAGE_LOG").unwrap_or_default();
     let written = if written.is_empty() { "info" } else { &written };
-    let filter = EnvFilter::try_new(written).map_err(|error| {
+    // What it cannot read of an answer the library logs whole, and a pod's environment holds secrets: what matters of its failures we say ourselves.
+    let written = format!("{written},kube_client=off,kube_runtime=off");
+    let filter = EnvFilter::try_new(&written).map_err(|error| {
         format!("SALVAGE_LOG: {error}; use error, warn, info, debug or trace, or TARGET=LEVEL,...")
     })?;
     let lines = tracing_subscriber::fmt()

@@ -15,8 +15,9 @@ use anyhow::{Context, Result, ensure};
 use salvage::model::Step;
 
 use crate::place::Place;
-use crate::support::agent::{Agent, Node, has_no_files};
+use crate::support::agent::{Agent, Node, has_no_files, wait};
 use crate::support::disk::SmallDisk;
+use crate::support::kube::{Ended, KubeServer, Mount, Now, PodBuilder, container_id};
 
 const ROUNDS: usize = 5;
 
@@ -40,6 +41,8 @@ enum Scene {
     Joined,
     /// Dumps that become two objects of two parts each, where other scenes have one object.
     Several,
+    /// Containers that ended, one with a dump and one without.
+    Ended,
 }
 
 fn scene_of(step: Step) -> Scene {
@@ -73,6 +76,7 @@ fn scene_of(step: Step) -> Scene {
         | Step::RemoveOriginal
         | Step::NoteOriginalGone => Scene::Copied,
         Step::NoteFacts | Step::Join | Step::ForgetJoined => Scene::Joined,
+        Step::NoteDeath | Step::NameLog | Step::NoteTold => Scene::Ended,
     }
 }
 
@@ -89,6 +93,15 @@ const OF_EACH_OBJECT: [Step; 11] = [
     Step::VerifyArtifact,
     Step::NoteObject,
     Step::RemoveJournal,
+];
+
+/// Steps by which a dump meets its death.
+const OF_A_MEETING: [Step; 5] = [
+    Step::NoteFacts,
+    Step::Join,
+    Step::ForgetJoined,
+    Step::NoteChoice,
+    Step::RemoveEntry,
 ];
 
 /// One point of a scene, met in the `round`-th set.
@@ -110,6 +123,7 @@ struct Stage {
     /// Every file that must be stored, by its name.
     files: BTreeMap<String, Vec<u8>>,
     crashes: usize,
+    server: Option<KubeServer>,
     _disk: Option<SmallDisk>,
 }
 
@@ -131,6 +145,23 @@ impl Stage {
             let small_objects = ("SALVAGE_FAULT_SMALL_OBJECTS".into(), "1".into());
             node.env.push(small_objects);
         }
+        let mut server = None;
+        if scene == Scene::Ended {
+            let kubelet = node.path("kubelet");
+            fs::create_dir_all(kubelet.join("pods"))?;
+            let logs = node.path("logs");
+            let api = KubeServer::start("test-node");
+            let kubeconfig = api.kubeconfig(&node.path(""))?;
+            let kubeconfig = kubeconfig.to_string_lossy().into_owned();
+            node.env.push(("KUBECONFIG".into(), kubeconfig));
+            node.sources = "[{kubelet_volumes: {volume: dumps}}]".into();
+            node.more = format!(
+                "{}\nkubernetes: {{enabled: true, kubelet_dir: {kubelet:?}, pod_logs_dir: {logs:?}, start_jitter: 0s, join_window: 1s}}",
+                node.more
+            );
+            source = kubelet;
+            server = Some(api);
+        }
         Ok(Self {
             scene,
             place,
@@ -139,6 +170,7 @@ impl Stage {
             seed,
             files: BTreeMap::new(),
             crashes: 0,
+            server,
             _disk: disk,
         })
     }
@@ -168,6 +200,11 @@ impl Stage {
                 let dump = self.noise(24 << 20);
                 self.put_alone("core", dump)?;
             }
+            Scene::Ended => {
+                let dump = self.noise(50_000);
+                self.end_container(Some(dump))?;
+                self.end_container(None)?;
+            }
             Scene::Joined => {
                 let n = self.crashes;
                 let report = format!(
@@ -181,6 +218,42 @@ impl Stage {
                 self.crashes += 1;
             }
         }
+        Ok(())
+    }
+
+    /// A container ends: its dump is in its pod's volume, its log where the kubelet has it, and its status says so.
+    fn end_container(&mut self, dump: Option<Vec<u8>>) -> Result<()> {
+        let n = self.crashes;
+        self.crashes += 1;
+        let (name, uid) = (
+            format!("pod-{n}"),
+            format!("00000000-0000-4000-8000-{n:012}"),
+        );
+        let logs = self.node.path(&format!("logs/shop_{name}_{uid}/app"));
+        fs::create_dir_all(&logs)?;
+        let time = "2026-11-20T21:35:22.000000001Z";
+        fs::write(
+            logs.join("0.log"),
+            format!("{time} stdout F last words of {name}\n"),
+        )?;
+        let said = format!("{time} last words of {name}\n");
+        self.files
+            .insert(format!("{name}/0.log"), said.into_bytes());
+        if let Some(dump) = dump {
+            let below = format!("pods/{uid}/volumes/kubernetes.io~empty-dir/dumps/app");
+            let directory = self.source.join(below);
+            fs::create_dir_all(&directory)?;
+            fs::write(directory.join(format!("core.{n}")), &dump)?;
+            self.files.insert(format!("core.{n}"), dump);
+        }
+        let now = jiff::Timestamp::from_second(jiff::Timestamp::now().as_second())?;
+        let end = Ended::new(139, "Error", now, &container_id(&uid, "app", 0));
+        let pod = PodBuilder::new("shop", &name, &uid)
+            .container("app", &[Mount::new("dumps", "/dumps").sub_path("app")])
+            .empty_dir("dumps")
+            .status("app", 0, Now::Terminated(end), None);
+        let server = self.server.as_ref().context("an API server")?;
+        server.add(pod.build());
         Ok(())
     }
 
@@ -226,14 +299,26 @@ impl Stage {
     fn finish(&self) -> Result<()> {
         let agent = self.node.start()?;
         let crashes = self.node.wait_for_crashes(&agent, self.crashes)?;
-        let stored = self.place.stored(&self.node, &crashes)?;
-        ensure!(stored == self.files, "what is stored is not what was there");
+        let is_whole =
+            || Ok::<_, anyhow::Error>(self.place.stored(&self.node, &crashes)? == self.files);
+        match self.server {
+            // A death that is told late comes with its log to a dump that is stored already.
+            Some(_) => wait("all that was there", || Ok(is_whole()?.then_some(())))?,
+            None => ensure!(is_whole()?, "what is stored is not what was there"),
+        }
         if let (Place::Memory(server), Scene::Several) = (&self.place, self.scene) {
             let keys = server.lengths();
             let objects = keys.keys().filter(|key| key.contains("/artifacts/"));
             ensure!(objects.count() == 2 * self.crashes, "{keys:?}");
         }
         ensure!(has_no_files(&self.source)?, "the source is not empty");
+        if self.server.is_some() {
+            // Counted as no dump while its death is waited for.
+            wait("the last entry to go", || {
+                let entries = self.node.state.join("entries");
+                Ok((fs::read_dir(entries)?.count() == 0).then_some(()))
+            })?;
+        }
         self.place.ensure_nothing_left(&self.node)?;
         ensure!(agent.metric("salvage_dumps_lost_total{reason=\"vanished\"}")? == 0.0);
         agent.stop()
@@ -396,6 +481,13 @@ fn killed_at_every_step_of_a_dump_in_several_objects() -> Result<()> {
 #[test]
 fn killed_at_every_step_of_joining() -> Result<()> {
     every_point_of(&[Scene::Joined])
+}
+
+#[test]
+fn killed_at_every_step_of_an_end_of_a_container() -> Result<()> {
+    every_point_of(&[Scene::Ended])?;
+    let steps = OF_A_MEETING.map(|step| (Scene::Ended, step));
+    each_killed(|| Ok(Place::memory()), &steps)
 }
 
 mod as_root {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, ensure};
 
 /// Each module and what it may use, as the house was drawn: words at the bottom, wiring at the top.
-const ALLOWED: [(&str, &[&str]); 14] = [
+const ALLOWED: [(&str, &[&str]); 15] = [
     ("model", &[]),
     ("sys", &["model"]),
     ("telemetry", &["model"]),
@@ -20,6 +20,7 @@ const ALLOWED: [(&str, &[&str]); 14] = [
         "spool",
         &["model", "sys", "telemetry", "identify", "decide", "source"],
     ),
+    ("kube", &["model", "sys", "telemetry", "identify", "decide"]),
     ("store", &["model", "sys", "telemetry"]),
     (
         "ship",
@@ -30,6 +31,7 @@ const ALLOWED: [(&str, &[&str]); 14] = [
             "identify",
             "decide",
             "source",
+            "kube",
             "spool",
             "store",
         ],
@@ -37,7 +39,9 @@ const ALLOWED: [(&str, &[&str]); 14] = [
     ("fetch", &["model", "sys", "telemetry", "store"]),
     (
         "config",
-        &["model", "decide", "source", "spool", "store", "ship"],
+        &[
+            "model", "decide", "source", "kube", "spool", "store", "ship",
+        ],
     ),
     (
         "agent",
@@ -47,6 +51,7 @@ const ALLOWED: [(&str, &[&str]); 14] = [
             "telemetry",
             "decide",
             "source",
+            "kube",
             "spool",
             "store",
             "ship",

@@ -14,6 +14,7 @@ mod hostile;
 mod house;
 mod identify;
 mod inputs;
+mod kubernetes;
 mod place;
 mod resume;
 mod s3;

@@ -75,7 +75,12 @@ impl Place {
                     object.extend(self.object(key.as_str().context("a key")?)?);
                 }
                 let name = artifact["original_name"].as_str().context("a name")?;
-                let before = stored.insert(name.to_owned(), zstd::decode_all(&*object)?);
+                // The logs of all containers have the same name.
+                let name = match (artifact["role"].as_str(), &manifest["pod"]["name"]) {
+                    (Some("log"), pod) => format!("{}/{name}", pod.as_str().unwrap_or_default()),
+                    _ => name.to_owned(),
+                };
+                let before = stored.insert(name.clone(), zstd::decode_all(&*object)?);
                 ensure!(before.is_none(), "{name} is stored twice");
             }
         }

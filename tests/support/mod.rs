@@ -8,6 +8,8 @@ pub(crate) mod disk;
 pub(crate) mod eventpipe;
 pub(crate) mod garage;
 pub(crate) mod http;
+#[allow(dead_code, unused_imports)]
+pub(crate) mod kube;
 pub(crate) mod line;
 pub(crate) mod process;
 pub(crate) mod readers;

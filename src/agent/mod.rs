@@ -1,13 +1,16 @@
 //! Wires the parts of the agent, says when it is ready, and stops it in order.
 //!
 //! ```text
-//! sources (threads) ──take──► spool ──changed──► dispatch ──► Shipper::ship (JOBS at a time) ──► store
-//!      └──────────────── readiness ◄── spool, store probe ──────────────┘
+//! sources (threads) ──take──► spool ──changed──► dispatch ──► Shipper (JOBS at a time, and as many copies) ──► store
+//! kube (watch) ──deaths──►      └───────────────── whose? ──► pod index
+//!      └──────────────── readiness ◄── spool, store probe, pod index ──────────────┘
 //! ```
 //!
 //! Start: listen first, so that a waiting agent can say why it waits; then the state directory's lock; then the entries of the last agent; then the
 //! sources. Stop: sources take nothing new; what is being sent may go on for the grace period; what is not finished then stays in the spool
 //! with its state, and the next agent goes on. A second signal ends the process at once, which loses nothing either.
+
+mod kubernetes;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -20,10 +23,11 @@ use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
 use crate::config::Config;
+use crate::kube;
 use crate::model::{Host, escaped, probe_key};
 use crate::ship::{self, Shipper};
 use crate::source::{self, Status};
-use crate::spool::{self, Spool};
+use crate::spool::{self, Spool, Work};
 use crate::store::{self, Metered, Store};
 use crate::sys;
 use crate::telemetry::{Part, Readiness, Server, chain};
@@ -106,23 +110,41 @@ pub async fn run(config: Config) -> anyhow::Result<End> {
         readiness.part("store", "not probed yet"),
     ));
 
-    let sources = start_sources(
-        &config,
-        &spool,
-        &metrics.source,
-        &readiness,
-        &mut background,
-    )?;
+    let kubernetes = config
+        .kubernetes
+        .as_ref()
+        .map(|kubernetes| {
+            kubernetes::start(
+                &config,
+                kubernetes,
+                &spool,
+                &metrics.kube,
+                &readiness,
+                &mut background,
+            )
+        })
+        .transpose()?;
+    let pods = kubernetes.as_ref();
+    let pods = pods.map(|kubernetes| Arc::clone(&kubernetes.pods));
+    let gate = Arc::new(kubernetes::Gate::new(Arc::clone(&spool), pods));
+    let sources = start_sources(&config, &gate, &metrics.source, &readiness, &mut background)?;
     let shipper = Shipper::new(
         config.ship.clone(),
         host(),
         Arc::clone(&spool),
         store,
+        kubernetes,
         metrics.ship.clone(),
     )?;
-    let stopping = Arc::new(Notify::new());
-    let mut dispatching =
-        tokio::spawn(dispatch(Arc::clone(&spool), shipper, Arc::clone(&stopping)));
+    let stopping = [Work::Copy, Work::Ship].map(|work| {
+        let stop = Arc::new(Notify::new());
+        let dispatch = dispatch(work, Arc::clone(&spool), shipper.clone(), Arc::clone(&stop));
+        (stop, tokio::spawn(dispatch))
+    });
+    let [(stop_copying, copying), (stop_shipping, shipping)] = stopping;
+    let mut dispatching = tokio::spawn(async move {
+        let _ = tokio::join!(copying, shipping);
+    });
 
     stop.next().await;
     tracing::info!(grace_period = ?config.grace_period, "agent drains; a second signal aborts");
@@ -130,7 +152,8 @@ pub async fn run(config: Config) -> anyhow::Result<End> {
     for source in &sources {
         source.stop();
     }
-    stopping.notify_one();
+    stop_copying.notify_one();
+    stop_shipping.notify_one();
     let end = tokio::select! {
         _ = &mut dispatching => End::Drained,
         () = tokio::time::sleep(config.grace_period) => End::Parked,
@@ -159,6 +182,7 @@ struct Metrics {
     spool: spool::Metrics,
     ship: ship::Metrics,
     store: store::Metrics,
+    kube: kube::Metrics,
 }
 
 impl Metrics {
@@ -174,6 +198,7 @@ impl Metrics {
             spool: spool::Metrics::register(registry)?,
             ship: ship::Metrics::register(registry)?,
             store: store::Metrics::register(registry)?,
+            kube: kube::Metrics::register(registry)?,
         })
     }
 }
@@ -261,14 +286,14 @@ async fn probe(store: Arc<dyn Store>, config: Config, part: Part) {
 
 fn start_sources(
     config: &Config,
-    spool: &Arc<Spool>,
+    gate: &Arc<kubernetes::Gate>,
     metrics: &source::Metrics,
     readiness: &Readiness,
     background: &mut JoinSet<()>,
 ) -> std::io::Result<Vec<source::Handle>> {
     let mut handles = Vec::new();
     for source in &config.sources {
-        let taker = Arc::clone(spool) as Arc<dyn source::Taker>;
+        let taker = Arc::clone(gate) as Arc<dyn source::Taker>;
         let handle = source::spawn(source.clone(), taker, metrics.clone())?;
         let name = format!("source {}", escaped(&source.path));
         background.spawn(show_status(
@@ -295,17 +320,17 @@ async fn show_status(mut status: tokio::sync::watch::Receiver<Status>, part: Par
     }
 }
 
-/// Hands due entries to the shipper, [`ship::JOBS`] at a time, until it is told to stop; then waits for those under way.
-async fn dispatch(spool: Arc<Spool>, shipper: Shipper, stopping: Arc<Notify>) {
-    let changed = spool.changed();
+/// Hands entries with this work to do to the shipper, [`ship::JOBS`] at a time, until it is told to stop; then waits for those under way.
+async fn dispatch(work: Work, spool: Arc<Spool>, shipper: Shipper, stopping: Arc<Notify>) {
+    let changed = spool.changed(work);
     let mut running: JoinSet<()> = JoinSet::new();
     loop {
         while running.len() < ship::JOBS
-            && let Some(entry) = spool.check_out(Timestamp::now())
+            && let Some(entry) = spool.check_out(work, Timestamp::now())
         {
             let shipper = shipper.clone();
             running.spawn(async move {
-                shipper.ship(entry).await;
+                shipper.advance(work, entry).await;
             });
         }
         // All arms are cancel-safe: a notification or a joined task that came meanwhile is kept for the next round. The stop is looked at first,
@@ -315,15 +340,15 @@ async fn dispatch(spool: Arc<Spool>, shipper: Shipper, stopping: Arc<Notify>) {
             () = stopping.notified() => break,
             () = changed.notified(), if running.len() < ship::JOBS => {}
             _ = running.join_next(), if !running.is_empty() => {}
-            () = due(&spool), if running.len() < ship::JOBS => {}
+            () = due(work, &spool), if running.len() < ship::JOBS => {}
         }
     }
     while running.join_next().await.is_some() {}
 }
 
 /// Waits until the next entry is due.
-fn due(spool: &Spool) -> impl Future<Output = ()> + use<> {
-    let wait = spool.next_due().map_or(LOOK_AGAIN, |at| {
+fn due(work: Work, spool: &Spool) -> impl Future<Output = ()> + use<> {
+    let wait = spool.next_due(work).map_or(LOOK_AGAIN, |at| {
         Duration::try_from(at.duration_since(Timestamp::now()))
             .unwrap_or_default()
             .min(LOOK_AGAIN)

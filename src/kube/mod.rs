@@ -1,0 +1,46 @@
+//! What the API server and the kubelet say of this node's pods: who they are, where they may write, and how their containers end.
+//!
+//! ```text
+//! API server ──watch──► watch ──► PodIndex ◄──whose?── ship
+//!                         └─────► Census ──a new death, with its log──► Mourner (the spool)
+//! /var/log/pods ──names──► PodIndex (while the API server is away) · ──lines──► logs
+//! API server ◄──Events── events ◄── crashes that are stored
+//! ```
+//!
+//! Nothing here is waited for by what is decided already: without an API server the index says what the node itself knows, and says that it is not
+//! complete. What is read of a pod, and what of that is believed, is said in `object`.
+
+mod bucket;
+mod census;
+mod client;
+mod cri;
+mod events;
+mod index;
+mod list;
+mod logs;
+mod metrics;
+mod object;
+mod watch;
+mod watched;
+
+use crate::model::{Death, LastLines};
+
+pub use census::{Census, Parts as CensusParts};
+pub use client::client;
+pub use events::{Config as EventsConfig, Events, Teller, Told};
+pub use index::{Config as IndexConfig, PodIndex, Question, Selected, Standing, Whose};
+pub use logs::{Config as LogsConfig, Logs};
+pub use metrics::Metrics;
+pub use watch::{Config as WatchConfig, Watched, watch};
+
+/// Takes deaths over. The spool is one.
+pub trait Mourner: Send + Sync {
+    /// Makes a death durable, and tells whether it was not before. Told again of a death that it knows, it does nothing.
+    ///
+    /// # Errors
+    /// It cannot be made durable now, for people; it is told again.
+    fn died(&self, death: Death, log: Option<LastLines>) -> Result<bool, String>;
+
+    /// The highest number of a start of this container whose end it knows.
+    fn last(&self, uid: &str, container: &str) -> Option<u32>;
+}
