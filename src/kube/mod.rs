@@ -20,6 +20,7 @@ mod list;
 mod logs;
 mod metrics;
 mod object;
+mod question;
 mod watch;
 mod watched;
 
@@ -27,11 +28,14 @@ use crate::model::{Death, LastLines};
 
 pub use census::{Census, Parts as CensusParts};
 pub use client::client;
+pub use cri::{Limits, Tail, last_lines};
 pub use events::{Config as EventsConfig, Events, Teller, Told};
-pub use index::{Config as IndexConfig, PodIndex, Question, Selected, Standing, Whose};
+pub use index::{Config as IndexConfig, PodIndex, Standing};
 pub use logs::{Config as LogsConfig, Logs};
 pub use metrics::Metrics;
+pub use question::{Question, Selected, Whose};
 pub use watch::{Config as WatchConfig, Watched, watch};
+pub use watched::WatchedPod;
 
 /// Takes deaths over. The spool is one.
 pub trait Mourner: Send + Sync {

@@ -12,11 +12,11 @@ use crate::model::KnownPod;
 
 /// A pod that was listed or watched.
 #[derive(Clone, Debug, Default)]
-pub(super) struct WatchedPod {
+pub struct WatchedPod {
     /// Where a watch goes on from; nothing else of it is kept.
     meta: ObjectMeta,
     /// The pod; none where the object is none.
-    pub(super) pod: Option<KnownPod>,
+    pub pod: Option<KnownPod>,
 }
 
 impl WatchedPod {

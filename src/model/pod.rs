@@ -39,8 +39,6 @@ pub struct KnownPod {
     pub host_network: bool,
     /// Whether its user ids are those of the node: not where `hostUsers` is false.
     pub host_users: bool,
-    /// Whether its containers are started again when they end well.
-    pub restarts_always: bool,
     /// Why its containers may end without having crashed, where something asked for it.
     pub stopping: Option<Stopping>,
     /// Its volumes that are directories of the node.

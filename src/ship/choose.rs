@@ -9,7 +9,7 @@ use super::metrics::Stage;
 use super::steps::{Next, Run, StepError, blocking};
 use crate::decide::{attribute_without_kubernetes, by_worth, reason_of};
 use crate::identify::identify;
-use crate::model::{Death, Facts, Step};
+use crate::model::{Attribution, Confidence, Death, Facts, Step};
 use crate::spool::{Choice, Kinship, Phase, Piece, Progress};
 use crate::sys::Stat;
 
@@ -89,8 +89,9 @@ impl Run {
         let Phase::Waiting { pieces } = &self.entry.phase else {
             return Ok(Next::Again);
         };
-        let named = without_kubernetes(pieces);
         let death = self.entry.death.as_deref();
+        // One that met its death while pods were still looked up is known by that.
+        let named = death.map_or_else(|| without_kubernetes(pieces), known_by);
         let phase = shipping(pieces.clone(), named, death);
         self.choose(phase).await
     }
@@ -103,6 +104,20 @@ impl Run {
             self.inner.metrics.chosen(choice, count);
         }
         Ok(Next::Again)
+    }
+}
+
+/// Whose a crash is, by its container's end.
+pub(super) fn known_by(death: &Death) -> Named {
+    Named {
+        pod: death.pod.clone(),
+        container: death.container.clone(),
+        attribution: Attribution {
+            confidence: Confidence::Exact,
+            evidence: vec![death.evidence()],
+            conflicts: Vec::new(),
+            candidates: None,
+        },
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! Spool::check_out ─► steps ─► (Claiming, Copied, ... : the spool's own steps)
-//!                       ├─► choose: identify, join what one death left, decide
+//!                       ├─► choose: identify, join what one death left, decide ─► whose: pods and ends of containers · revise: what is stored, anew
 //!                       ├─► send ─► frames (reader thread) ─► pool (workers: zstd) ─► upload (parts, journal) ─► confirm ─► Store
 //!                       │     └─► earlier: what an earlier attempt left is gone on with, or given up
 //!                       └─► announce: the manifest
@@ -22,6 +22,7 @@ mod metrics;
 mod pool;
 mod resume;
 mod retry;
+mod revise;
 mod send;
 mod steps;
 mod upload;

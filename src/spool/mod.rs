@@ -29,6 +29,7 @@ mod entry;
 mod holding;
 mod join;
 mod load;
+mod meeting;
 mod metrics;
 mod raw;
 mod steps;
@@ -52,12 +53,13 @@ use crate::decide::{Dumped, Holding, Kin, Limits, Room, Written};
 use crate::model::{CrashId, FileId, Step, escaped};
 use crate::sys::{Dir, Journal, Lock, LockError, step, write_durably};
 
-pub use deaths::{Awaited, Met, Recorded};
+pub use deaths::Recorded;
 pub use entry::{
     Choice, DumpSays, Entry, Kept, Origin, Phase, Piece, Place, Position, Progress, Sent,
     Uploading, Work,
 };
 pub use join::Kinship;
+pub use meeting::{Awaited, Met};
 pub use metrics::{Loss, Metrics};
 pub use raw::RawName;
 pub use steps::{Claim, Copied, OpenError};

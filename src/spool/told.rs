@@ -9,9 +9,10 @@ use std::io::{self, Read};
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use super::deaths::{Met, slim};
+use super::deaths::slim;
 use super::entry::{DumpSays, Entry, Phase, Piece};
 use super::join::later;
+use super::meeting::Met;
 use super::{Error, Spool, state_file};
 use crate::decide::{Dumped, Fit};
 use crate::model::{CrashId, Death, Manifest, ObjectKey, Role, Step};

@@ -13,4 +13,4 @@ mod tail;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use tail::{Limits, last_lines};
+pub use tail::{Limits, Tail, last_lines};

@@ -28,24 +28,24 @@ pub(super) struct LogFile<'a> {
 
 /// Most of a log that is taken.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Limits {
+pub struct Limits {
     /// Lines, parts put together.
-    pub(crate) lines: usize,
+    pub lines: usize,
     /// Bytes of the text.
-    pub(crate) bytes: usize,
+    pub bytes: usize,
 }
 
 /// The last lines of a log.
 #[derive(Debug, Default)]
-pub(crate) struct Tail {
+pub struct Tail {
     /// `<time> <content>` per line, as `kubectl logs --timestamps` prints them; what is of no known format stays as it is.
-    pub(crate) text: Vec<u8>,
+    pub text: Vec<u8>,
     /// How many lines it has.
-    pub(crate) lines: usize,
+    pub lines: usize,
     /// Whether there was more before it.
-    pub(crate) cut: bool,
+    pub cut: bool,
     /// What kept more from being read; what is behind it is here nevertheless.
-    pub(crate) unread: Option<io::Error>,
+    pub unread: Option<io::Error>,
 }
 
 /// How a text is read. Beside the limits, for tests to make small.
@@ -82,7 +82,7 @@ impl Bounds {
 ///
 /// # Errors
 /// Nothing can be read. Where it is the older lines only, the tail says so.
-pub(crate) fn last_lines(newest_last: &[File], limits: Limits) -> io::Result<Tail> {
+pub fn last_lines(newest_last: &[File], limits: Limits) -> io::Result<Tail> {
     let mut files: Vec<LogFile<'_>> = Vec::with_capacity(newest_last.len());
     for file in newest_last {
         let len = file.metadata()?.len();

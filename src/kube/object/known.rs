@@ -51,7 +51,6 @@ impl PodObject {
             host_name: within(host_name.map(String::as_str), MAX_NAME),
             host_network: spec.host_network == Some(true),
             host_users: spec.host_users != Some(false),
-            restarts_always: spec.restart_policy.as_deref().is_none_or(|p| p == ALWAYS),
             stopping: stopping::of(self),
             volumes,
             containers: Vec::new(),

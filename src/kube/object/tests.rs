@@ -157,7 +157,6 @@ fn a_recorded_pod_is_kept_with_its_mounts_and_its_containers_fate() {
         created: time("2026-11-20T21:35:16Z"),
         start_time: time("2026-11-20T21:35:16Z"),
         host_users: true,
-        restarts_always: true,
         volumes: vec![
             NodeVolume {
                 name: "dumps".into(),
@@ -221,7 +220,6 @@ fn the_recorded_containers_are_of_their_kinds_and_a_status_may_say_little() {
     );
     // A host name that is the pod's own is none that it asks for.
     assert_eq!(pods["ledger-0"].host_name, None);
-    assert!(!pods["finisher"].restarts_always);
 }
 
 #[test]
@@ -320,7 +318,6 @@ fn a_pod_with_nothing_but_its_names_is_kept() {
         name: "p".into(),
         owner: bare.owner.clone(),
         host_users: true,
-        restarts_always: true,
         ..KnownPod::default()
     };
     assert_eq!(bare, expected);
@@ -521,7 +518,7 @@ fn a_pods_settings_are_read() {
         "ephemeralContainers": [{"name": "e", "securityContext": {}}],
     })));
     assert_eq!(known.host_name.as_deref(), Some("other"));
-    assert!(known.host_network && !known.host_users && !known.restarts_always);
+    assert!(known.host_network && !known.host_users);
     let told: Vec<_> = known
         .containers
         .iter()

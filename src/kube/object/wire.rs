@@ -55,8 +55,6 @@ pub(super) struct Spec {
     pub(super) host_network: Option<bool>,
     #[serde(deserialize_with = "loose::flag")]
     pub(super) host_users: Option<bool>,
-    #[serde(deserialize_with = "loose::text")]
-    pub(super) restart_policy: Option<String>,
     #[serde(deserialize_with = "loose::number")]
     pub(super) active_deadline_seconds: Option<i64>,
     #[serde(deserialize_with = "loose::object")]

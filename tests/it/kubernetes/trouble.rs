@@ -23,8 +23,9 @@ fn pod(n: usize) -> PodBuilder {
         .status("app", 0, running, None)
 }
 
+/// Ended so that no dump is waited for.
 fn crashed(n: usize) -> PodBuilder {
-    let end = Ended::new(3, "Error", now(), &container_id(&uid(n), "app", 0));
+    let end = Ended::new(137, "OOMKilled", now(), &container_id(&uid(n), "app", 0));
     pod(n).status("app", 0, Now::Terminated(end), None)
 }
 
@@ -130,7 +131,7 @@ fn whatever_the_api_server_answers_is_survived_and_not_hammered() -> Result<()> 
     let agent = lab.start()?;
     for (n, (what, call, fault)) in faults.into_iter().enumerate() {
         lab.server.forget_requests();
-        lab.server.fault_for(Duration::from_secs(3), call, fault);
+        lab.server.fault_for(Duration::from_secs(1), call, fault);
         if call == Call::List {
             // The watch sends it there.
             lab.server.fault_times(1, Call::Watch, Fault::GoneEvent);

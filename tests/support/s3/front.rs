@@ -1,6 +1,5 @@
 //! Connections, the log, and the faults that need no S3.
 
-use std::convert::Infallible;
 use std::sync::Arc;
 
 use hyper::body::Incoming;
@@ -14,6 +13,9 @@ use tokio::net::{TcpListener, TcpStream};
 
 use super::faults::S3Op;
 use super::{ACCESS_KEY, SECRET_KEY, State, api, lock};
+
+/// How often a request that hangs looks whether it still has to.
+const HUNG_LOOK: std::time::Duration = std::time::Duration::from_millis(50);
 
 /// Ends a connection without an answer.
 #[derive(Debug, thiserror::Error)]
@@ -94,7 +96,11 @@ async fn answer(
     };
     let faults = lock(&state.faults).clone();
     if faults.hanging.contains(&op) {
-        std::future::pending::<Infallible>().await;
+        // Whoever still waits when the store is well again is told, and need not wait for its own patience to end.
+        while lock(&state.faults).hanging.contains(&op) {
+            tokio::time::sleep(HUNG_LOOK).await;
+        }
+        return Err(Failure("connection dropped".into()));
     }
     if faults.dropped.contains(&op) {
         return Err(Failure("connection dropped".into()));

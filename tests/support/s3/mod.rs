@@ -244,7 +244,7 @@ impl S3Server {
         self.fault(|faults| faults.answer = Some(answer))
     }
 
-    /// Takes requests for an operation and never answers them.
+    /// Takes requests for an operation and does not answer them; those that still wait when it is [`healthy`](Self::healthy) are cut off.
     pub(crate) fn hang(&self, op: S3Op) -> &Self {
         self.fault(|faults| {
             faults.hanging.insert(op);
