@@ -214,6 +214,7 @@ impl Gate {
             source: found.root.path.as_os_str(),
             levels: found.levels.iter().map(|level| level.as_os_str()).collect(),
             names: &found.names,
+            file_name: None,
             file_uid: found.stat.uid,
             host_name: None,
             ended: found.stat.changed,

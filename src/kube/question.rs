@@ -24,6 +24,8 @@ pub struct Question<'a> {
     pub levels: Vec<&'a OsStr>,
     /// What these say.
     pub names: &'a Names,
+    /// Its name, where that may say something.
+    pub file_name: Option<&'a OsStr>,
     /// Its owner.
     pub file_uid: u32,
     /// The host name in it.
@@ -77,11 +79,12 @@ impl PodIndex {
             .levels
             .iter()
             .fold(root.clone(), |dir, level| dir.join(level));
-        let claimed = question.host_name.map(|host_name| Claim {
-            source: ClaimSource::Environment,
-            host_name,
-        });
-        let claims: Vec<Claim<'_>> = claimed.into_iter().collect();
+        let claim = |source| move |host_name| Claim { source, host_name };
+        let said = question.host_name.map(claim(ClaimSource::Environment));
+        let file_name = question.file_name.and_then(OsStr::to_str);
+        let named = file_name.and_then(|name| host_name_in(name, &pods));
+        let named = named.map(claim(ClaimSource::FileName));
+        let claims: Vec<Claim<'_>> = said.into_iter().chain(named).collect();
         let about = About {
             place: match (&question.names.uid, &question.names.volume) {
                 (Some(uid), Some(volume)) => Where::KubeletVolume {
@@ -180,7 +183,62 @@ impl PodIndex {
     }
 }
 
+/// Parts of a file's name that are looked at.
+const PARTS: usize = 16;
+
+/// Longest host name the kernel writes for `%h`.
+const HOST_NAME: usize = 63;
+
+/// The host name in a file's name, where `core_pattern` or a runtime put one (`core.%h.%p`): a part of it that is a pod's name, or that cut, or its host name.
+/// Nothing says which part it is, so it must have a dash, as the names of all pods have that something made: `core` is no pod's.
+fn host_name_in<'a>(file_name: &'a str, pods: &[&KnownPod]) -> Option<&'a str> {
+    let is_of = |part: &str, pod: &KnownPod| {
+        pod.name == part
+            || pod.name.get(..HOST_NAME) == Some(part)
+            || pod.host_name.as_deref() == Some(part)
+    };
+    let parts = file_name.split(|c: char| !c.is_ascii_alphanumeric() && c != '-');
+    parts
+        .take(PARTS)
+        .filter(|part| part.contains('-'))
+        .find(|part| pods.iter().any(|pod| is_of(part, pod)))
+}
+
 /// The path with its links followed, as the mounts of pods name it; itself while it is not there.
 fn real(path: &Path) -> PathBuf {
     path.canonicalize().unwrap_or_else(|_| path.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_part_of_a_files_name_that_is_a_known_pods_is_its_host_name() {
+        let pod = |name: &str| KnownPod {
+            name: name.to_owned(),
+            ..KnownPod::default()
+        };
+        let long = format!("{}-0", "a".repeat(70));
+        let pods = [pod("cart-0"), pod("core"), pod(&long)];
+        let pods: Vec<&KnownPod> = pods.iter().collect();
+        let in_name = |name: &str| host_name_in(name, &pods).map(str::to_owned);
+        for name in [
+            "core.cart-0.1",
+            "cart-0_1795000000",
+            "dump%cart-0",
+            "cart-0",
+        ] {
+            assert_eq!(in_name(name).as_deref(), Some("cart-0"), "{name}");
+        }
+        for name in ["core.1", "core", "cart.0", "xcart-0", "other-0.core", ""] {
+            assert_eq!(in_name(name), None, "{name}");
+        }
+        assert_eq!(in_name(&format!("core.{}.7", "a".repeat(63))), None);
+        let long = format!("{}-{}", "b".repeat(10), "c".repeat(80));
+        let cut = &long[..63];
+        let pods = [pod(&long)];
+        let pods: Vec<&KnownPod> = pods.iter().collect();
+        assert_eq!(host_name_in(&format!("core.{cut}.7"), &pods), Some(cut));
+    }
 }

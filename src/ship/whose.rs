@@ -260,6 +260,7 @@ fn question(says: &DumpSays) -> Question<'_> {
             .map(|level| level.as_os_str())
             .collect(),
         names: &says.origin.names,
+        file_name: Some(says.origin.name.as_os_str()),
         file_uid: says.origin.uid,
         host_name: says.host_name.as_deref(),
         ended: says.origin.ended,

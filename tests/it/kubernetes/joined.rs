@@ -452,6 +452,42 @@ fn while_the_api_server_is_away_the_node_says_whose_it_is_and_a_revision_follows
 }
 
 #[test]
+fn where_nobody_mounts_the_directory_a_name_in_the_files_name_is_a_claim() -> Result<()> {
+    let mut lab = Lab::new()?;
+    let flat = open_directory(lab.node.path("cores"))?;
+    lab.node.sources = format!("[{{path: {flat:?}}}]");
+    lab.server.add(running(pod(&lab), "api", 0).build());
+    let agent = lab.start()?;
+    leave(&flat, &format!("core.{POD}.7"))?;
+    leave(&flat, "core.somebody-else.8")?;
+    let mut crashes = lab.settled(&agent, 2)?;
+    crashes.sort_by_key(|crash| crash["pod"].is_null());
+    let [claimed, nobodys] = crashes.as_slice() else {
+        unreachable!("two are waited for")
+    };
+    ensure!(
+        claimed["pod"]["name"] == POD && claimed["attribution"]["confidence"] == "probable",
+        "{claimed:#}"
+    );
+    ensure!(evidence(claimed).contains(&"file name"), "{claimed:#}");
+    ensure!(
+        nobodys["pod"].is_null() && nobodys["attribution"]["confidence"] == "unknown",
+        "{nobodys:#}"
+    );
+    let keys: Vec<_> = lab
+        .node
+        .crashes()?
+        .iter()
+        .map(|line| line["key"].to_string())
+        .collect();
+    ensure!(
+        keys.iter().any(|key| key.contains("namespace=_unknown")),
+        "{keys:?}"
+    );
+    Ok(())
+}
+
+#[test]
 fn the_clock_of_the_api_server_may_be_minutes_off() -> Result<()> {
     let lab = Lab::new()?;
     let skewed = now() + SignedDuration::from_mins(3);
