@@ -61,24 +61,6 @@ pub(super) struct State {
     was_synced: bool,
 }
 
-/// What may be collected of a pod.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Standing {
-    /// Its crashes.
-    pub selected: bool,
-    /// Its containers' logs.
-    pub log: bool,
-}
-
-impl Default for Standing {
-    fn default() -> Self {
-        Self {
-            selected: true,
-            log: true,
-        }
-    }
-}
-
 impl PodIndex {
     /// An index that knows no pod yet.
     pub fn new(config: Config) -> Self {
@@ -107,7 +89,7 @@ impl PodIndex {
         state.since = None;
     }
 
-    /// The list has ended. Tells whether the index had never been complete before.
+    /// The list has ended.
     pub(super) fn end_list(&self, now: Timestamp) {
         let mut state = self.state();
         for uid in state.unlisted.take().unwrap_or_default() {
@@ -173,16 +155,11 @@ impl PodIndex {
         self.state().opted_out = true;
     }
 
-    /// Whether what is of this pod may be collected now; it may of one that is not known.
-    pub fn standing(&self, uid: &str) -> Standing {
+    /// Whether crashes of this pod may be collected now; they may of one that is not known.
+    pub fn is_collected(&self, uid: &str) -> bool {
         let state = self.state();
-        match state.pods.get(uid) {
-            Some(pod) => Standing {
-                selected: self.config.selection.selects(pod),
-                log: !pod.no_log,
-            },
-            None => Standing::default(),
-        }
+        let pod = state.pods.get(uid);
+        pod.is_none_or(|pod| self.config.selection.selects(pod))
     }
 
     /// Whether all pods were known at any time since the agent began.
@@ -191,7 +168,8 @@ impl PodIndex {
     }
 
     /// Whether all pods are known at `now`.
-    pub fn is_synced(&self, now: Timestamp) -> bool {
+    #[cfg(test)]
+    fn is_synced(&self, now: Timestamp) -> bool {
         self.state().synced_since(now).is_some()
     }
 

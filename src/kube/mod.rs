@@ -30,7 +30,7 @@ pub use census::{Census, Parts as CensusParts};
 pub use client::client;
 pub use cri::{Limits, Tail, last_lines};
 pub use events::{Config as EventsConfig, Events, Teller, Told};
-pub use index::{Config as IndexConfig, PodIndex, Standing};
+pub use index::{Config as IndexConfig, PodIndex};
 pub use logs::{Config as LogsConfig, Logs};
 pub use metrics::Metrics;
 pub use question::{Question, Selected, Whose};

@@ -188,9 +188,8 @@ impl Run {
             Awaited::Perhaps | Awaited::Nothing => {}
         }
         // Its pod may have asked meanwhile not to be collected from.
-        let standing = kubernetes.map(|kubernetes| kubernetes.pods.standing(&death.start.uid));
-        let standing = standing.unwrap_or_default();
-        if !standing.selected {
+        let uid = &death.start.uid;
+        if kubernetes.is_some_and(|kubernetes| !kubernetes.pods.is_collected(uid)) {
             self.on_node(|spool, entry| spool.discard(entry))
                 .await
                 .map_err(StepError::Node)?;

@@ -6,20 +6,12 @@ use std::os::unix::fs::PermissionsExt;
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
-use super::{Lab, now};
+use super::{Lab, now, pod_with_volume, uid};
 use crate::support::agent::wait;
 use crate::support::kube::{Call, Cut, Ended, Fault, Mount, Now, PodBuilder, container_id};
 
-fn uid(name: &str) -> String {
-    format!("00000000-0000-4000-8000-{:0>12}", hex::encode(name))
-}
-
 fn pod(name: &str) -> PodBuilder {
-    let running = Now::running(now(), &container_id(&uid(name), "app", 0));
-    PodBuilder::new("shop", name, &uid(name))
-        .container("app", &[Mount::new("dumps", "/dumps").sub_path("app")])
-        .empty_dir("dumps")
-        .status("app", 0, running, None)
+    pod_with_volume("shop", name)
 }
 
 fn ended(name: &str) -> Value {

@@ -17,7 +17,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::support::agent::{Agent, Node, wait};
-use crate::support::kube::{Call, KubeServer};
+use crate::support::kube::{Call, KubeServer, Mount, Now, PodBuilder, container_id};
 
 /// How long a dump and a death wait for each other here.
 const WINDOW: &str = "2s";
@@ -181,6 +181,21 @@ fn by_container(manifests: &[Value]) -> BTreeMap<(String, String), Vec<&Value>> 
             .push(manifest);
     }
     all
+}
+
+/// The UID of a pod that is told by its name.
+fn uid(name: &str) -> String {
+    format!("00000000-0000-4000-8000-{:0>12}", hex::encode(name))
+}
+
+/// A pod that runs, and whose container `app` may write the volume `dumps`.
+fn pod_with_volume(namespace: &str, name: &str) -> PodBuilder {
+    let uid = uid(name);
+    let running = Now::running(now(), &container_id(&uid, "app", 0));
+    PodBuilder::new(namespace, name, &uid)
+        .container("app", &[Mount::new("dumps", "/dumps").sub_path("app")])
+        .empty_dir("dumps")
+        .status("app", 0, running, None)
 }
 
 /// Now, to the second, as the API server writes times.

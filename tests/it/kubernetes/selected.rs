@@ -6,22 +6,9 @@ use std::path::PathBuf;
 
 use anyhow::{Result, ensure};
 
-use super::{Lab, now};
+use super::{Lab, now, pod_with_volume as pod, uid};
 use crate::support::agent::wait;
-use crate::support::kube::{Ended, Mount, Now, PodBuilder, container_id};
-
-fn uid(name: &str) -> String {
-    format!("00000000-0000-4000-8000-{:0>12}", hex::encode(name))
-}
-
-fn pod(namespace: &str, name: &str) -> PodBuilder {
-    let uid = uid(name);
-    let running = Now::running(now(), &container_id(&uid, "app", 0));
-    PodBuilder::new(namespace, name, &uid)
-        .container("app", &[Mount::new("dumps", "/dumps").sub_path("app")])
-        .empty_dir("dumps")
-        .status("app", 0, running, None)
-}
+use crate::support::kube::{Ended, Now, PodBuilder, container_id};
 
 fn ended(pod: PodBuilder, name: &str) -> PodBuilder {
     let end = Ended::new(139, "Error", now(), &container_id(&uid(name), "app", 0));

@@ -6,22 +6,14 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, ensure};
 
-use super::{Lab, now};
+use super::{Lab, now, pod_with_volume, uid};
 use crate::support::agent::wait;
-use crate::support::kube::{Ended, Mount, Now, PodBuilder, container_id};
+use crate::support::kube::{Ended, Now, PodBuilder, container_id};
 
 const NAMES: [&str; 4] = ["a", "b", "c", "d"];
 
-fn uid(name: &str) -> String {
-    format!("00000000-0000-4000-8000-{:0>12}", hex::encode(name))
-}
-
 fn pod(name: &str) -> PodBuilder {
-    let running = Now::running(now(), &container_id(&uid(name), "app", 0));
-    PodBuilder::new("shop", name, &uid(name))
-        .container("app", &[Mount::new("dumps", "/dumps").sub_path("app")])
-        .empty_dir("dumps")
-        .status("app", 0, running, None)
+    pod_with_volume("shop", name)
 }
 
 mod as_root {
