@@ -4,7 +4,9 @@
 mod support;
 
 mod agent;
+mod chart;
 mod cli;
+mod doctor;
 mod dumps;
 #[cfg(feature = "fault-points")]
 mod fault_points;
@@ -16,6 +18,8 @@ mod identify;
 mod inputs;
 mod kubernetes;
 mod place;
+mod prometheus;
+mod query;
 mod resume;
 mod s3;
 mod store;

@@ -1,0 +1,1 @@
+//! `salvage doctor` on set-ups that are whole and on broken ones.

@@ -1,0 +1,1 @@
+//! The documented queries over manifests, answered by a real DuckDB.
