@@ -41,6 +41,9 @@ const PROBE_AGAIN: Duration = Duration::from_secs(30);
 /// How long a dispatcher with nothing due sleeps at most: the clock may have been set.
 const LOOK_AGAIN: Duration = Duration::from_secs(30);
 
+/// How often it is looked how much may still be taken.
+const ROOM_AGAIN: Duration = Duration::from_secs(10);
+
 /// How the agent ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
@@ -87,7 +90,8 @@ pub async fn run(config: Config) -> anyhow::Result<End> {
     let mut stop = Stop::new()?;
     let registry = Registry::new();
     let metrics = Metrics::register(&registry)?;
-    let readiness = Readiness::default();
+    let readiness = Readiness::register(&registry)?;
+    let agent = readiness.part("agent", "starting");
     let state = readiness.part("state", "opening the state directory");
     let server = Server::bind(config.listen, registry, readiness.clone()).await?;
     tracing::info!(version = env!("CARGO_PKG_VERSION"), listen = %server.address(), store = %config.store.url, node = config.node, "agent starts");
@@ -146,9 +150,12 @@ pub async fn run(config: Config) -> anyhow::Result<End> {
         let _ = tokio::join!(copying, shipping);
     });
 
+    background.spawn(show_room(spool.clone()));
+    agent.ready();
+
     stop.next().await;
     tracing::info!(grace_period = ?config.grace_period, "agent drains; a second signal aborts");
-    readiness.part("agent", "draining").not_ready("draining");
+    agent.not_ready("draining");
     for source in &sources {
         source.stop();
     }
@@ -281,6 +288,21 @@ async fn probe(store: Arc<dyn Store>, config: Config, part: Part) {
             last = Some(why);
         }
         tokio::time::sleep(PROBE_AGAIN).await;
+    }
+}
+
+/// Shows how much may still be taken, as long as it runs.
+async fn show_room(spool: Arc<Spool>) {
+    let mut tick = tokio::time::interval(ROOM_AGAIN);
+    loop {
+        tick.tick().await;
+        let spool = Arc::clone(&spool);
+        if tokio::task::spawn_blocking(move || spool.show_room())
+            .await
+            .is_err()
+        {
+            return;
+        }
     }
 }
 

@@ -19,7 +19,7 @@ pub use kin::{KIN_GAP, Kin, Written, by_worth, dump_of_report, may_have_kin};
 pub use meet::{Dumped, Fit};
 pub use names::{Named, attribute_without_kubernetes};
 pub use parts::{PartLimits, PartPlan, plan_parts};
-pub use quota::{Demand, Holding, Limits, Refusal, Room, admit};
+pub use quota::{Demand, Holding, Limits, Refusal, Room, admit, left};
 pub use reason::{reason_of, why_no_dump};
 pub use selection::{Selection, UnknownPods};
 pub use when::{container_time, crash_time};

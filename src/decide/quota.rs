@@ -103,6 +103,12 @@ pub fn admit(limits: Limits, holding: Holding, room: Room, demand: Demand) -> Re
     Ok(())
 }
 
+/// Bytes that may still be copied onto the node: what is left of `max_use`, and of what is free beyond `keep_free`.
+pub fn left(limits: Limits, holding: Holding, room: Room) -> u64 {
+    let of_use = limits.max_use.saturating_sub(holding.bytes);
+    of_use.min(room.bytes.saturating_sub(limits.keep_free))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

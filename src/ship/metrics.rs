@@ -10,6 +10,7 @@ use prometheus::{
 
 use crate::model::{Artifact, Confidence, Format, Manifest, Reason, Role};
 use crate::spool::Choice;
+use crate::store::Retry;
 
 /// Series of one namespace, and namespaces, that are told apart; the rest are `other`. Both are chosen by whoever may write a source.
 const SERIES_PER_NAMESPACE: usize = 50;
@@ -17,6 +18,9 @@ const NAMESPACES: usize = 200;
 
 /// The pod is not among those to collect from.
 const NOT_SELECTED: &str = "not_selected";
+
+/// When a failed step is tried again, as a label.
+const RETRY_CLASSES: [&str; 3] = ["transient", "wait_until", "permanent"];
 
 const OTHER: &str = "other";
 const NONE: &str = "-";
@@ -60,6 +64,7 @@ pub struct Metrics {
     attribution: IntCounterVec,
     crash_to_stored: Histogram,
     steps: HistogramVec,
+    retries: IntCounterVec,
     last_stored: IntGauge,
 }
 
@@ -130,6 +135,13 @@ impl Metrics {
                 ]),
             &["phase"],
         )?;
+        let retries = IntCounterVec::new(
+            Opts::new(
+                "salvage_ship_retries_total",
+                "Steps of shipping that failed and are tried again, by when: soon, when the store said, or rarely because somebody must change something.",
+            ),
+            &["class"],
+        )?;
         let last_stored = IntGauge::new(
             "salvage_last_stored_timestamp_seconds",
             "When the last crash was stored, in seconds since the epoch.",
@@ -144,7 +156,11 @@ impl Metrics {
         registry.register(Box::new(attribution.clone()))?;
         registry.register(Box::new(crash_to_stored.clone()))?;
         registry.register(Box::new(steps.clone()))?;
+        registry.register(Box::new(retries.clone()))?;
         registry.register(Box::new(last_stored.clone()))?;
+        for class in RETRY_CLASSES {
+            retries.with_label_values(&[class]);
+        }
         for format in Format::ALL {
             stored.with_label_values(&[format.name()]);
         }
@@ -165,6 +181,7 @@ impl Metrics {
             attribution,
             crash_to_stored,
             steps,
+            retries,
             last_stored,
         })
     }
@@ -173,6 +190,17 @@ impl Metrics {
         self.steps
             .with_label_values(&[step.name()])
             .observe(time.as_secs_f64());
+    }
+
+    /// Counts a step that failed and is tried again.
+    pub(super) fn tried_in_vain(&self, retry: Retry) {
+        let [transient, wait_until, permanent] = RETRY_CLASSES;
+        let class = match retry {
+            Retry::Transient => transient,
+            Retry::After(_) => wait_until,
+            Retry::Permanent => permanent,
+        };
+        self.retries.with_label_values(&[class]).inc();
     }
 
     /// Counts a crash, or so many ends that were not seen, when its reason is chosen: whether a store takes it or not.

@@ -322,6 +322,7 @@ impl Run {
 
     async fn wait_after(&mut self, error: &StepError) {
         let retry = error.retry();
+        self.inner.metrics.tried_in_vain(retry);
         let at = next_attempt(Timestamp::now(), retry, self.entry.attempts);
         let cause = chain(error);
         tracing::warn!(

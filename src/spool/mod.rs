@@ -49,7 +49,7 @@ use serde::de::DeserializeOwned;
 use tokio::sync::Notify;
 
 use self::ballast::Ballast;
-use crate::decide::{Dumped, Holding, Kin, Limits, Room, Written};
+use crate::decide::{Dumped, Holding, Kin, Limits, Room, Written, left};
 use crate::model::{CrashId, FileId, Step, escaped};
 use crate::sys::{Dir, Journal, Lock, LockError, step, write_durably};
 
@@ -60,6 +60,7 @@ pub use entry::{
 };
 pub use join::Kinship;
 pub use meeting::{Awaited, Met};
+use metrics::Pending;
 pub use metrics::{Loss, Metrics};
 pub use raw::RawName;
 pub use steps::{Claim, Copied, OpenError};
@@ -502,9 +503,27 @@ impl Spool {
     }
 
     fn show(&self, inner: &Inner) {
-        let dumps = inner.slots.values().filter(|slot| slot.has_dump).count();
-        let held = inner.slots.values().filter(|slot| slot.is_held).count();
-        self.metrics.pending(dumps, held, holding_of(inner).bytes);
+        let dumps = || inner.slots.iter().filter(|(_, slot)| slot.has_dump);
+        // Ids are in the order of their crashes.
+        let oldest = dumps().find(|(_, slot)| !slot.is_held);
+        self.metrics.pending(Pending {
+            dumps: dumps().count(),
+            held: inner.slots.values().filter(|slot| slot.is_held).count(),
+            bytes: holding_of(inner).bytes,
+            oldest: oldest.map(|(id, _)| id.time()),
+        });
+    }
+
+    /// Looks how much may still be taken, and shows it. Others fill the disk too, so it is looked at again and again.
+    pub fn show_room(&self) {
+        // Where it cannot be told nothing is copied either.
+        let room = self.room().unwrap_or(Room {
+            bytes: 0,
+            inodes: 0,
+        });
+        let limits = self.config.limits;
+        self.metrics
+            .quota(limits.max_use, left(limits, self.holding(), room));
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {

@@ -3,9 +3,17 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use prometheus::{IntGaugeVec, Opts, Registry};
+
 /// What the parts say, each under its name.
-#[derive(Clone, Debug, Default)]
-pub struct Readiness(Arc<Mutex<BTreeMap<String, Option<String>>>>);
+#[derive(Clone, Debug)]
+pub struct Readiness {
+    parts: Arc<Mutex<BTreeMap<String, Option<String>>>>,
+    shown: IntGaugeVec,
+}
+
+/// All sources are one part to Prometheus: their names are paths.
+const SOURCES: &str = "sources";
 
 /// One part's say. A part that is dropped keeps its last word.
 #[derive(Debug)]
@@ -15,6 +23,25 @@ pub struct Part {
 }
 
 impl Readiness {
+    /// Makes it, and registers what it shows.
+    ///
+    /// # Errors
+    /// A metric of the same name is registered already.
+    pub fn register(registry: &Registry) -> prometheus::Result<Self> {
+        let shown = IntGaugeVec::new(
+            Opts::new(
+                "salvage_ready",
+                "Whether a part of the agent is ready; /readyz says why it is not.",
+            ),
+            &["part"],
+        )?;
+        registry.register(Box::new(shown.clone()))?;
+        Ok(Self {
+            parts: Arc::default(),
+            shown,
+        })
+    }
+
     /// Adds a part that is not ready yet, and why.
     pub fn part(&self, name: impl Into<String>, why: impl Into<String>) -> Part {
         let part = Part {
@@ -27,7 +54,7 @@ impl Readiness {
 
     /// The parts that are not ready and why, by name; empty when all are. Nothing is ready before there is a part.
     pub fn missing(&self) -> BTreeMap<String, String> {
-        let parts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let parts = self.parts.lock().unwrap_or_else(PoisonError::into_inner);
         if parts.is_empty() {
             return BTreeMap::from([("agent".to_owned(), "starting".to_owned())]);
         }
@@ -38,10 +65,22 @@ impl Readiness {
     }
 
     fn set(&self, name: &str, why: Option<String>) {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(name.to_owned(), why);
+        let mut parts = self.parts.lock().unwrap_or_else(PoisonError::into_inner);
+        parts.insert(name.to_owned(), why);
+        let of_kind =
+            |(part, why): (&String, &Option<String>)| kind(part) != kind(name) || why.is_none();
+        self.shown
+            .with_label_values(&[kind(name)])
+            .set(i64::from(parts.iter().all(of_kind)));
+    }
+}
+
+/// The metric's label of a part.
+fn kind(name: &str) -> &str {
+    if name.starts_with("source ") {
+        SOURCES
+    } else {
+        name
     }
 }
 
@@ -63,7 +102,7 @@ mod tests {
 
     #[test]
     fn one_part_that_is_not_ready_is_named_with_its_reason() {
-        let readiness = Readiness::default();
+        let readiness = Readiness::register(&Registry::new()).expect("an empty registry");
         assert_eq!(readiness.missing().len(), 1, "nothing has started");
         let (store, spool) = (
             readiness.part("store", "probing"),
@@ -78,5 +117,21 @@ mod tests {
         assert!(readiness.missing().is_empty());
         store.not_ready("access denied");
         assert_eq!(readiness.missing()["store"], "access denied");
+    }
+
+    #[test]
+    fn one_source_that_is_not_ready_makes_the_sources_not_ready() {
+        let readiness = Readiness::register(&Registry::new()).expect("an empty registry");
+        let shown = |part| readiness.shown.with_label_values(&[part]).get();
+        let first = readiness.part("source /a", "first scan not done");
+        let second = readiness.part("source /b", "first scan not done");
+        let store = readiness.part("store", "not probed yet");
+        first.ready();
+        store.ready();
+        assert_eq!((shown("sources"), shown("store")), (0, 1));
+        second.ready();
+        assert_eq!(shown("sources"), 1);
+        first.not_ready("gone");
+        assert_eq!(shown("sources"), 0);
     }
 }
