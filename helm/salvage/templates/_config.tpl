@@ -50,6 +50,11 @@ the volume themselves use it, and so do pods from before a change to hostPath.
 {{- end -}}
 
 {{- $config := include "salvage.composed" . | fromYaml -}}
+{{- $places := list -}}
+{{- range $config.sources }}{{ $places = append $places (default (default dict .kubelet_volumes).volume .path) }}{{ end -}}
+{{- if ne (len $places) (len (uniq $places)) -}}
+{{- fail (printf "sources: a place is named twice (%s); the volume salvage-dumps, and with injection.volume=hostPath its directory, are sources already" (join ", " $places)) -}}
+{{- end -}}
 {{- $grace := toString $config.shutdown.grace_period -}}
 {{- $seconds := dict "ms" 0 "s" 1 "m" 60 "h" 3600 -}}
 {{- $unit := regexFind "[a-z]+$" $grace -}}

@@ -43,18 +43,18 @@ all containers of the pod's list, since those that are left alone keep theirs.
 {{- $at := printf "\"/spec/%s/\" + string(variables.%sNames.indexOf(c.name)) + " $of (trimSuffix "s" $of) -}}
 {{- $env := include "salvage.injection.env" .root | fromYamlArray -}}
 {{- if $env }}
-+ variables.{{ $of }}.filter(c, !has(c.env)).map(c,
-    JSONPatch{op: "add", path: {{ $at }}"/env", value: []})
-{{- end }}
-{{- range $env }}
-+ variables.{{ $of }}.filter(c, {{ if .options }}!has(c.envFrom) && {{ end }}(!has(c.env) || !c.env.exists(e, e.name == "{{ .name }}"{{ with .twin }} || e.name == "{{ . }}"{{ end }}))).map(c,
-    JSONPatch{op: "add", path: {{ $at }}"/env/-", value: Object.spec.{{ $of }}.env{
+variables.{{ $of }}.filter(c, !has(c.env)).map(c,
+  JSONPatch{op: "add", path: {{ $at }}"/env", value: []})
++ {{ end -}}
+{{- range $env -}}
+variables.{{ $of }}.filter(c, {{ if .options }}!has(c.envFrom) && {{ end }}(!has(c.env) || !c.env.exists(e, e.name == "{{ .name }}"{{ with .twin }} || e.name == "{{ . }}"{{ end }}))).map(c,
+  JSONPatch{op: "add", path: {{ $at }}"/env/-", value: Object.spec.{{ $of }}.env{
 {{- if .field }}name: "{{ .name }}", valueFrom: Object.spec.{{ $of }}.env.valueFrom{fieldRef: Object.spec.{{ $of }}.env.valueFrom.fieldRef{fieldPath: "{{ .field }}"}}
 {{- else }}name: "{{ .name }}", value: "{{ .value }}"{{ end }}}})
-{{- end }}
-+ variables.{{ $of }}.filter(c, !has(c.volumeMounts)).map(c,
-    JSONPatch{op: "add", path: {{ $at }}"/volumeMounts", value: []})
++ {{ end -}}
+variables.{{ $of }}.filter(c, !has(c.volumeMounts)).map(c,
+  JSONPatch{op: "add", path: {{ $at }}"/volumeMounts", value: []})
 + variables.{{ $of }}.map(c,
-    JSONPatch{op: "add", path: {{ $at }}"/volumeMounts/-", value: Object.spec.{{ $of }}.volumeMounts{name: "salvage-dumps", mountPath: "/var/salvage",
+  JSONPatch{op: "add", path: {{ $at }}"/volumeMounts/-", value: Object.spec.{{ $of }}.volumeMounts{name: "salvage-dumps", mountPath: "/var/salvage",
 {{- if eq .root.Values.injection.volume "hostPath" }} subPathExpr: "$(SALVAGE_NAMESPACE)/$(SALVAGE_POD)/$(SALVAGE_POD_UID)/" + c.name{{ else }} subPath: c.name{{ end }}}})
 {{- end -}}
