@@ -174,6 +174,11 @@ impl Taker for Gate {
         self.spool.owns(name)
     }
 
+    fn is_gone(&self, uid: &str) -> bool {
+        let pods = self.pods.as_deref();
+        pods.is_some_and(|pods| pods.is_gone(uid, Timestamp::now()))
+    }
+
     fn take(&self, found: &Found<'_>) -> Taken {
         match self.pods.as_deref() {
             Some(pods) if self.is_excluded(pods, found) => Taken::NotSelected,

@@ -1,17 +1,15 @@
 //! `salvage demo`: the whole way of a dump, on this machine, in a temporary directory, without root.
 //!
-//! The agent, the crashing process and the commands are real; only the place is made for the occasion. The crash is a kernel core where the kernel
-//! writes cores to a plain file name, else a minidump of the process, taken by `minidump-writer` before it dies, as crash handlers do.
+//! The agent, the crashing process and the commands are real; only the place is made for the occasion.
 
-use std::io::{BufRead, BufReader, Write};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitCode, Stdio};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
-use minidump_writer::minidump_writer::MinidumpWriterConfig;
-use rustix::process::{Pid, Resource, Rlimit, Signal};
+use rustix::process::{Pid, Signal};
 
+use super::crash::{self, Guard, Means};
 use super::output::print;
 use super::{EXIT_CODES, Outcome};
 use crate::model::escaped;
@@ -33,23 +31,10 @@ pub(super) struct Args {
     keep: bool,
 }
 
-/// Crashes at once: the process that the demo watches.
-#[derive(Debug, clap::Args)]
-pub(super) struct CrashArgs {}
-
 /// Where the demo happens.
 struct Stage {
     directory: PathBuf,
     salvage: PathBuf,
-}
-
-/// How the crash leaves its dump.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Means {
-    /// The kernel writes a core.
-    KernelCore,
-    /// We write a minidump of it.
-    Minidump,
 }
 
 pub(super) async fn run(args: Args) -> anyhow::Result<Outcome> {
@@ -66,21 +51,6 @@ pub(super) async fn run(args: Args) -> anyhow::Result<Outcome> {
         print(&format!("\nkept: {}\n", escaped(&temporary.keep())))?;
     }
     played.map(|()| Outcome::Done)
-}
-
-/// What the crashing process does: waits for its cue, then aborts.
-pub(super) fn crash(_args: CrashArgs) -> ExitCode {
-    let limit = rustix::process::getrlimit(Resource::Core);
-    let _ = rustix::process::setrlimit(
-        Resource::Core,
-        Rlimit {
-            current: limit.maximum,
-            maximum: limit.maximum,
-        },
-    );
-    let _ = print("ready\n");
-    let _ = std::io::stdin().lock().read_line(&mut String::new());
-    std::process::abort()
 }
 
 impl Stage {
@@ -109,7 +79,7 @@ impl Stage {
                 "2. A process crashes there; a minidump of it is written (the kernel of this machine does not write cores to plain files)"
             }
         })?;
-        self.let_a_process_crash(means)?;
+        crash::let_a_process_crash(&self.salvage, &self.path("crashes"), means)?;
         self.say(
             "3. The agent takes, identifies, compresses, stores and verifies it:  salvage ls",
         )?;
@@ -167,31 +137,6 @@ impl Stage {
         Ok(())
     }
 
-    fn let_a_process_crash(&self, means: Means) -> anyhow::Result<()> {
-        let mut child = Guard(
-            Command::new(&self.salvage)
-                .arg("crash-for-demo")
-                .current_dir(self.path("crashes"))
-                .stdin(Stdio::piped())
-                .stdout(Stdio::piped())
-                .spawn()
-                .context("starting the process that crashes")?,
-        );
-        let mut said = String::new();
-        BufReader::new(child.0.stdout.take().context("its output")?).read_line(&mut said)?;
-        if means == Means::Minidump {
-            write_minidump(&child.0, &self.path("crashes").join("process.dmp"))?;
-        }
-        child
-            .0
-            .stdin
-            .take()
-            .context("its input")?
-            .write_all(b"\n")?;
-        child.0.wait()?;
-        Ok(())
-    }
-
     fn wait_for_the_crash(&self, agent: &mut Child) -> anyhow::Result<String> {
         let until = Instant::now() + PATIENCE;
         while Instant::now() < until {
@@ -212,46 +157,11 @@ impl Stage {
     }
 }
 
-impl Means {
-    fn of_this_machine() -> Self {
-        let pattern = std::fs::read_to_string("/proc/sys/kernel/core_pattern").unwrap_or_default();
-        let pattern = pattern.trim();
-        let plain =
-            !pattern.is_empty() && !pattern.starts_with(['|', '@']) && !pattern.contains('/');
-        let allowed = rustix::process::getrlimit(Resource::Core).maximum != Some(0);
-        if plain && allowed {
-            Self::KernelCore
-        } else {
-            Self::Minidump
-        }
-    }
-}
-
-fn write_minidump(child: &Child, to: &Path) -> anyhow::Result<()> {
-    let pid = i32::try_from(child.id())?;
-    let mut file = std::fs::File::create_new(to)?;
-    MinidumpWriterConfig::new(pid, pid)
-        .write(&mut file)
-        .context("writing a minidump of the process (ptrace must be allowed)")?;
-    Ok(())
-}
-
-/// A child that does not outlive the demo.
-struct Guard(Child);
-
 impl Guard {
     fn stop(mut self) -> anyhow::Result<()> {
         rustix::process::kill_process(Pid::from_child(&self.0), Signal::TERM)?;
         let status = self.0.wait()?;
         ensure!(status.success(), "the agent ended with {status}");
         Ok(())
-    }
-}
-
-impl Drop for Guard {
-    fn drop(&mut self) {
-        // Ended and reaped already, in most cases.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
     }
 }

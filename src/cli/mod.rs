@@ -4,6 +4,8 @@
 //! progress, errors) goes to standard error. A name that somebody else chose reaches a terminal only escaped.
 
 mod agent;
+mod crash;
+mod crash_test;
 mod demo;
 mod get;
 mod ls;
@@ -45,8 +47,9 @@ struct Cli {
 enum Command {
     Agent(agent::Args),
     Demo(demo::Args),
-    #[command(hide = true)]
-    CrashForDemo(demo::CrashArgs),
+    CrashTest(crash_test::Args),
+    #[command(hide = true, name = crash::COMMAND)]
+    CrashOnPurpose(crash::Args),
     Ls(ls::Args),
     Show(show::Args),
     Get(get::Args),
@@ -81,7 +84,8 @@ pub fn run() -> ExitCode {
     match Cli::parse().command {
         Command::Agent(args) => on_threads(agent::run(args)),
         Command::Demo(args) => on_threads(demo::run(args)),
-        Command::CrashForDemo(args) => demo::crash(args),
+        Command::CrashTest(args) => on_threads(crash_test::run(args)),
+        Command::CrashOnPurpose(args) => crash::run(args),
         Command::Ls(args) => on_threads(ls::run(args)),
         Command::Show(args) => on_threads(show::run(args)),
         Command::Get(args) => on_threads(get::run(args)),

@@ -2,6 +2,8 @@
 //! key and the remedy.
 
 mod kubernetes;
+#[cfg(test)]
+mod reference;
 mod written;
 
 use std::net::SocketAddr;
@@ -332,6 +334,12 @@ fn sources(written: &Written) -> Result<Vec<source::Config>, Error> {
     for (n, source) in written.sources.iter().enumerate() {
         let this = format!("sources[{n}].path");
         let (path, shape) = place(n, source, &written.kubernetes.kubelet_dir)?;
+        if source.managed && source.path.is_none() {
+            return Err(key(
+                format!("sources[{n}].managed"),
+                "has no meaning beside kubelet_volumes, whose directories are the kubelet's; remove it",
+            ));
+        }
         check_absolute(&this, &path)?;
         for (other, theirs, beside) in checked
             .iter()
@@ -357,6 +365,7 @@ fn sources(written: &Written) -> Result<Vec<source::Config>, Error> {
         checked.push(source::Config {
             path,
             shape,
+            managed: source.managed,
             quiet_period: written.settle.quiet_period.duration(),
             settle_limit: written.settle.limit.duration(),
             max_dump_size: size.bytes(),
@@ -592,6 +601,11 @@ kubernetes:
                 "[{path: /var/crash}]",
                 "[{kubelet_volumes: {volume: a}}, {kubelet_volumes: {volume: a}}]",
                 "sources[1].path",
+            ),
+            (
+                "[{path: /var/crash}]",
+                "[{kubelet_volumes: {volume: a}, managed: true}]",
+                "sources[0].managed",
             ),
             (
                 "[{path: /var/crash}]",

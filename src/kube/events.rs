@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::api::events::v1::Event;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
-use kube::api::PostParams;
+use kube::api::{ListParams, PostParams};
 use kube::{Api, Client};
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::time::timeout;
@@ -136,6 +136,57 @@ impl Events {
             Err(_) => Outcome::Failed,
         }
     }
+}
+
+/// An Event that says that a crash of a pod is stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Collected {
+    /// Its name.
+    pub name: String,
+    /// What it says.
+    pub note: String,
+}
+
+/// The Events that any agent has made on the pod with this UID.
+///
+/// # Errors
+/// They cannot be listed.
+pub async fn collected(
+    client: &Client,
+    namespace: &str,
+    uid: &str,
+) -> Result<Vec<Collected>, CollectedError> {
+    let events: Api<Event> = Api::namespaced(client.clone(), namespace);
+    let of_pod = ListParams::default().fields(&format!("regarding.uid={uid}"));
+    let listed = timeout(ANSWERS, events.list(&of_pod)).await;
+    let failed = |problem| CollectedError {
+        namespace: namespace.to_owned(),
+        problem,
+    };
+    let listed = listed.map_err(|_| failed("no answer in time".to_owned()))?;
+    let listed = listed.map_err(|error| failed(chain(&error)))?;
+    let ours = listed
+        .items
+        .into_iter()
+        .filter(|event| event.reporting_controller.as_deref() == Some(CONTROLLER));
+    Ok(ours
+        .filter_map(|event| {
+            Some(Collected {
+                name: event.metadata.name?,
+                note: event.note?,
+            })
+        })
+        .collect())
+}
+
+/// Events cannot be listed.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "listing Events in namespace {namespace} ({problem}); the service account needs to list events of events.k8s.io there"
+)]
+pub struct CollectedError {
+    namespace: String,
+    problem: String,
 }
 
 /// The Event about a crash; none where no pod is known.

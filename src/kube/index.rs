@@ -162,6 +162,13 @@ impl PodIndex {
         pod.is_none_or(|pod| self.config.selection.selects(pod))
     }
 
+    /// Whether all pods are known at `now`, and one with this UID is not among those that live.
+    pub fn is_gone(&self, uid: &str, now: Timestamp) -> bool {
+        let state = self.state();
+        let is_gone = |pod: &KnownPod| pod.gone.is_some();
+        state.synced_since(now).is_some() && state.pods.get(uid).is_none_or(is_gone)
+    }
+
     /// Whether all pods were known at any time since the agent began.
     pub fn was_synced(&self) -> bool {
         self.state().was_synced

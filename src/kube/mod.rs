@@ -29,7 +29,9 @@ use crate::model::{Death, LastLines};
 pub use census::{Census, Parts as CensusParts};
 pub use client::client;
 pub use cri::{Limits, Tail, last_lines};
-pub use events::{Config as EventsConfig, Events, Teller, Told};
+pub use events::{
+    Collected, CollectedError, Config as EventsConfig, Events, Teller, Told, collected,
+};
 pub use index::{Config as IndexConfig, PodIndex};
 pub use logs::{Config as LogsConfig, Logs};
 pub use metrics::Metrics;

@@ -86,6 +86,11 @@ impl Layout {
         self.0.len()
     }
 
+    /// Which level, counted from 0, is the pod's UID, if one is.
+    pub fn uid_level(&self) -> Option<usize> {
+        self.0.iter().position(|level| *level == Placeholder::Uid)
+    }
+
     /// The names that these levels, outermost first, give. A level that is no printable text up to 253 bytes gives none.
     pub fn names<'a>(&self, levels: impl IntoIterator<Item = &'a OsStr>) -> Names {
         let mut names = Names::default();

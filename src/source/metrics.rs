@@ -1,6 +1,6 @@
 //! What sources count.
 
-use prometheus::{IntCounterVec, Opts, Registry};
+use prometheus::{IntCounter, IntCounterVec, Opts, Registry};
 
 use super::watch::WakeReason;
 use crate::decide::Refusal;
@@ -87,7 +87,8 @@ impl Trouble {
 pub struct Metrics {
     errors: IntCounterVec,
     rescans: IntCounterVec,
-    gone: prometheus::IntCounter,
+    gone: IntCounter,
+    directories_removed: IntCounter,
 }
 
 impl Metrics {
@@ -110,13 +111,18 @@ impl Metrics {
             ),
             &["why"],
         )?;
-        let gone = prometheus::IntCounter::new(
+        let gone = IntCounter::new(
             "salvage_dumps_gone_total",
             "Dumps that vanished from their source before they were taken.",
         )?;
         registry.register(Box::new(errors.clone()))?;
         registry.register(Box::new(rescans.clone()))?;
+        let directories_removed = IntCounter::new(
+            "salvage_directories_removed_total",
+            "Empty directories of pods that are gone, removed from managed sources.",
+        )?;
         registry.register(Box::new(gone.clone()))?;
+        registry.register(Box::new(directories_removed.clone()))?;
         for trouble in Trouble::all() {
             errors.with_label_values(&[trouble.name()]);
         }
@@ -127,6 +133,7 @@ impl Metrics {
             errors,
             rescans,
             gone,
+            directories_removed,
         })
     }
 
@@ -140,6 +147,10 @@ impl Metrics {
 
     pub(super) fn gone(&self) {
         self.gone.inc();
+    }
+
+    pub(super) fn directories_removed(&self, count: usize) {
+        self.directories_removed.inc_by(count as u64);
     }
 
     #[cfg(test)]

@@ -6,9 +6,10 @@
 //! ```
 //!
 //! Owns looking: which directories, which files, whether somebody still writes. Leaves to the taker what is done with a settled dump. Nothing is
-//! ever written below a source from here, and everything is opened beneath the source's own descriptor. A file that is no dump (a link, a
+//! ever written below a source from here, but for the levels of one that is managed (see `managed`), and everything is opened beneath the source's own descriptor. A file that is no dump (a link, a
 //! FIFO, an empty file, one beyond the limits) is left where it is, counted once and named once in the log.
 
+mod managed;
 mod metrics;
 mod reported;
 mod scan;
@@ -38,6 +39,8 @@ pub struct Config {
     pub path: PathBuf,
     /// What the levels below it mean.
     pub shape: Shape,
+    /// Whether the directory is made and kept usable for pods, and what gone pods left empty in it is removed.
+    pub managed: bool,
     /// Where the file system has no leases: how long a file must stay as it is to count as settled.
     pub quiet_period: Duration,
     /// How long a file that is complete by its own headers may be held open by a writer before it is taken all the same.
@@ -118,6 +121,9 @@ pub trait Taker: Send + Sync {
 
     /// Whether this name directly below a root is the taker's own and must not be looked into.
     fn owns(&self, name: &OsStr) -> bool;
+
+    /// Whether the pod with this UID is certainly gone from this node.
+    fn is_gone(&self, uid: &str) -> bool;
 
     /// Takes a dump.
     fn take(&self, found: &Found<'_>) -> Taken;

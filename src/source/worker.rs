@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use tokio::sync::watch as status_channel;
 
+use super::managed::{self, Tidy};
 use super::metrics::Trouble;
 use super::reported::Reported;
 use super::scan::{Tree, Visitor};
@@ -29,6 +30,9 @@ const FIRST_LOOK_AGAIN: Duration = Duration::from_millis(20);
 
 /// After a scan that looked for `t`, the next one waits for `t` times this: whoever makes events by the thousand gets a tenth of a core.
 const REST: u32 = 9;
+
+/// How often a managed source is tidied.
+const TIDY_AGAIN: Duration = Duration::from_secs(30);
 
 /// How soon a stop is seen while resting.
 const STOP_SEEN: Duration = Duration::from_millis(50);
@@ -104,6 +108,7 @@ pub fn spawn(config: Config, taker: Arc<dyn Taker>, metrics: Metrics) -> io::Res
         watcher,
         tree: Tree::default(),
         root: None,
+        tidied: None,
     };
     let thread = std::thread::Builder::new()
         .name("source".into())
@@ -123,6 +128,8 @@ struct Worker {
     tree: Tree,
     /// The root as it was at the last pass.
     root: Option<FileId>,
+    /// When a managed source was tidied last.
+    tidied: Option<Instant>,
 }
 
 /// Everything of a pass but the walk itself.
@@ -197,6 +204,9 @@ impl Worker {
         let kubelets = matches!(self.looker.config.shape, Shape::KubeletVolume(_));
         let unavailable =
             |error: io::Error| format!("{}: cannot be opened: {error}", escaped(&path));
+        if self.looker.config.managed {
+            managed::prepare(&path)?;
+        }
         let dir = Dir::open(&path).map_err(unavailable)?;
         let id = dir.stat_self().map_err(unavailable)?.file;
         if self.root != Some(id) {
@@ -210,6 +220,7 @@ impl Worker {
             })?;
             self.root = Some(id);
         }
+        self.tidy(&dir);
         let mut pass = Pass {
             looker: &mut self.looker,
             root: Root {
@@ -226,6 +237,32 @@ impl Worker {
                 &mut pass,
             )
             .map_err(unavailable)
+    }
+}
+
+impl Worker {
+    /// Before the walk, so that it sees what is left; not in every pass, which an event may cause a hundred times a second.
+    fn tidy(&mut self, dir: &Dir) {
+        let looker = &self.looker;
+        let is_due = |last: Instant| last.elapsed() >= TIDY_AGAIN;
+        let Shape::Directory(layout) = &looker.config.shape else {
+            return;
+        };
+        if !looker.config.managed || !self.tidied.is_none_or(is_due) {
+            return;
+        }
+        self.tidied = Some(Instant::now());
+        let tidied = Tidy {
+            layout,
+            is_gone: &|uid| looker.taker.is_gone(uid),
+            is_ours: &|name| looker.taker.owns(name),
+            now: Timestamp::now(),
+        }
+        .run(dir);
+        looker.metrics.directories_removed(tidied.removed);
+        if tidied != managed::Tidied::default() {
+            tracing::info!(source = %escaped(&looker.config.path), removed = tidied.removed, opened = tidied.opened, "tidied directories of pods");
+        }
     }
 }
 
@@ -486,6 +523,10 @@ mod tests {
             false
         }
 
+        fn is_gone(&self, _: &str) -> bool {
+            false
+        }
+
         fn take(&self, found: &Found<'_>) -> Taken {
             self.0.send(found.name.to_owned()).ok();
             assert_ne!(found.name, "poison", "as a fault of ours would");
@@ -503,6 +544,7 @@ mod tests {
         let config = Config {
             path: path.to_owned(),
             shape: Shape::Directory(crate::model::Layout::default()),
+            managed: false,
             quiet_period: Duration::from_secs(30),
             settle_limit: Duration::from_secs(600),
             max_dump_size: 1 << 30,

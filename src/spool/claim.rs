@@ -39,6 +39,11 @@ impl Taker for Spool {
         name == holding::NAME
     }
 
+    /// The spool alone knows no pods.
+    fn is_gone(&self, _: &str) -> bool {
+        false
+    }
+
     fn take(&self, found: &Found<'_>) -> Taken {
         let way = self
             .inner()

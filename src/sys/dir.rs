@@ -208,6 +208,26 @@ impl Dir {
         )?)
     }
 
+    /// Removes the directory `name`, which must be empty.
+    ///
+    /// # Errors
+    /// As `unlinkat(2)` with `AT_REMOVEDIR`.
+    pub fn remove_dir(&self, name: &OsStr) -> io::Result<()> {
+        Ok(rustix::fs::unlinkat(
+            &self.0,
+            component(name)?,
+            AtFlags::REMOVEDIR,
+        )?)
+    }
+
+    /// Gives this directory these permission bits.
+    ///
+    /// # Errors
+    /// As `fchmod(2)`.
+    pub fn set_mode(&self, mode: u32) -> io::Result<()> {
+        Ok(rustix::fs::fchmod(&self.0, Mode::from_raw_mode(mode))?)
+    }
+
     /// Reads the names in this directory, a few at a time; `.` and `..` are left out. Names that come or go meanwhile may be missed.
     ///
     /// # Errors

@@ -66,6 +66,7 @@ const ALLOWED: [(&str, &[&str]); 15] = [
             "telemetry",
             "store",
             "fetch",
+            "kube",
             "config",
             "agent",
         ],

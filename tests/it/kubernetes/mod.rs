@@ -1,11 +1,14 @@
 //! The real agent beside an API server that is replayed at the wire: whose dump it is, and every end of a container as a crash once.
 
 mod away;
+mod confined;
 mod counted;
 mod joined;
+mod managed;
 mod many;
 mod rollout;
 mod selected;
+mod tried;
 mod trouble;
 mod volumes;
 

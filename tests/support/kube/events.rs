@@ -79,6 +79,30 @@ pub(super) fn post(state: &State, request: &Request, namespace: &str, api: Api) 
     (201, event)
 }
 
+/// Those of a namespace, of one pod where the field selector says so.
+pub(super) fn list(state: &State, request: &Request, namespace: &str) -> (u16, Value) {
+    let selector = request.parameter("fieldSelector").unwrap_or_default();
+    let uid = match selector.split_once('=') {
+        None if selector.is_empty() => None,
+        Some(("regarding.uid", uid)) => Some(uid),
+        _ => {
+            return (
+                400,
+                refused(state, &format!("no field selector: {selector}")),
+            );
+        }
+    };
+    let events = lock(&state.events);
+    let is_it = |event: &&Value| {
+        event["metadata"]["namespace"] == namespace
+            && uid.is_none_or(|uid| event["regarding"]["uid"] == uid)
+    };
+    let items: Vec<&Value> = events.all().filter(is_it).collect();
+    let version = (events.arrived + 1).to_string();
+    let list = json!({"kind": "EventList", "apiVersion": "events.k8s.io/v1", "metadata": {"resourceVersion": version}, "items": items});
+    (200, list)
+}
+
 pub(super) fn patch(state: &State, request: &Request, namespace: &str, name: &str) -> (u16, Value) {
     let kind = request.header("content-type").unwrap_or_default();
     if !kind.contains("merge-patch+json") {

@@ -206,6 +206,17 @@ fn route(state: &State, request: &Request, segments: &[&str]) -> (u16, Value) {
             pods::get(state, namespace, name)
         }
         (
+            "GET",
+            [
+                "apis",
+                "events.k8s.io",
+                "v1",
+                "namespaces",
+                namespace,
+                "events",
+            ],
+        ) => events::list(state, request, namespace),
+        (
             "POST",
             [
                 "apis",
