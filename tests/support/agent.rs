@@ -38,6 +38,8 @@ pub(crate) struct Node {
     pub(crate) env: Vec<(String, String)>,
     /// The state directory.
     pub(crate) state: PathBuf,
+    /// Where the agent listens: a port of its own, or always the same.
+    pub(crate) listen: String,
 }
 
 impl Node {
@@ -59,6 +61,7 @@ impl Node {
             more: "spool: {keep_free: 64MiB, keep_free_inodes: 100}".into(),
             env: Vec::new(),
             state: path("state"),
+            listen: "127.0.0.1:0".into(),
             directory,
         })
     }
@@ -97,10 +100,11 @@ impl Node {
             store,
             more,
             state,
+            listen,
             ..
         } = self;
         let text = format!(
-            "cluster: test\nnode: test-node\nstate_dir: {state:?}\nlisten: 127.0.0.1:0\nsources: {sources}\nstore: {store}\n{more}\n"
+            "cluster: test\nnode: test-node\nstate_dir: {state:?}\nlisten: {listen}\nsources: {sources}\nstore: {store}\n{more}\n"
         );
         let path = self.path("salvage.yaml");
         std::fs::write(&path, text)?;
@@ -247,6 +251,11 @@ impl Agent {
             }
         };
         Ok(Self { process, address })
+    }
+
+    /// Where it listens.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
     }
 
     /// The process.

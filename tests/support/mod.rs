@@ -12,6 +12,7 @@ pub(crate) mod http;
 pub(crate) mod kube;
 pub(crate) mod line;
 pub(crate) mod process;
+pub(crate) mod prometheus;
 pub(crate) mod readers;
 pub(crate) mod reports;
 pub(crate) mod s3;

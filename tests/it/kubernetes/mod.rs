@@ -26,10 +26,10 @@ use crate::support::kube::{Call, KubeServer, Mount, Now, PodBuilder, container_i
 const WINDOW: &str = "2s";
 
 /// A node with its API server, its kubelet's directories, a directory of dumps with a layout, and the volume `dumps` of every pod as sources.
-struct Lab {
-    server: KubeServer,
+pub(crate) struct Lab {
+    pub(crate) server: KubeServer,
     kubelet: PathBuf,
-    node: Node,
+    pub(crate) node: Node,
 }
 
 impl Lab {
@@ -49,7 +49,7 @@ impl Lab {
     }
 
     /// With this node, whose kubelet's directory is there.
-    fn on(mut node: Node, name: &str, kubelet: &Path, more: &str) -> Result<Self> {
+    pub(crate) fn on(mut node: Node, name: &str, kubelet: &Path, more: &str) -> Result<Self> {
         let server = KubeServer::start(name);
         std::fs::create_dir_all(kubelet.join("pods"))?;
         let logs = node.path("logs");
@@ -74,14 +74,14 @@ impl Lab {
     }
 
     /// Starts the agent and waits until it knows the node's pods.
-    fn start(&self) -> Result<Agent> {
+    pub(crate) fn start(&self) -> Result<Agent> {
         let agent = self.node.start()?.ready()?;
         self.server.wait_until_watched()?;
         Ok(agent)
     }
 
     /// Where the kubelet has an emptyDir.
-    fn volume(&self, uid: &str, volume: &str) -> PathBuf {
+    pub(crate) fn volume(&self, uid: &str, volume: &str) -> PathBuf {
         let below = format!("pods/{uid}/volumes/kubernetes.io~empty-dir/{volume}");
         self.kubelet.join(below)
     }
@@ -187,12 +187,12 @@ fn by_container(manifests: &[Value]) -> BTreeMap<(String, String), Vec<&Value>> 
 }
 
 /// The UID of a pod that is told by its name.
-fn uid(name: &str) -> String {
+pub(crate) fn uid(name: &str) -> String {
     format!("00000000-0000-4000-8000-{:0>12}", hex::encode(name))
 }
 
 /// A pod that runs, and whose container `app` may write the volume `dumps`.
-fn pod_with_volume(namespace: &str, name: &str) -> PodBuilder {
+pub(crate) fn pod_with_volume(namespace: &str, name: &str) -> PodBuilder {
     let uid = uid(name);
     let running = Now::running(now(), &container_id(&uid, "app", 0));
     PodBuilder::new(namespace, name, &uid)
@@ -202,6 +202,6 @@ fn pod_with_volume(namespace: &str, name: &str) -> PodBuilder {
 }
 
 /// Now, to the second, as the API server writes times.
-fn now() -> Timestamp {
+pub(crate) fn now() -> Timestamp {
     Timestamp::from_second(Timestamp::now().as_second()).expect("in range")
 }
