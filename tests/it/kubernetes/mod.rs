@@ -33,7 +33,7 @@ pub(crate) struct Lab {
 }
 
 impl Lab {
-    fn new() -> Result<Self> {
+    pub(crate) fn new() -> Result<Self> {
         Self::of("test-node")
     }
 
@@ -120,7 +120,7 @@ impl Lab {
     }
 
     /// Waits until so many crashes are stored and no entry is left, and gives their manifests.
-    fn settled(&self, agent: &Agent, count: usize) -> Result<Vec<Value>> {
+    pub(crate) fn settled(&self, agent: &Agent, count: usize) -> Result<Vec<Value>> {
         let entries =
             || -> Result<usize> { Ok(std::fs::read_dir(self.node.state.join("entries"))?.count()) };
         wait(&format!("{count} crashes and no entry"), || {
