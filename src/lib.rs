@@ -6,6 +6,7 @@ pub mod agent;
 pub mod cli;
 pub mod config;
 pub mod decide;
+pub mod doctor;
 pub mod fetch;
 pub mod identify;
 pub mod kube;

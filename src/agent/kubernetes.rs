@@ -11,13 +11,12 @@ use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
 use crate::config::{self, Config};
-use crate::decide::Coverage;
 use crate::kube::{
     self, Census, CensusParts, Events, Logs, Mourner, PodIndex, Question, Teller, Told, Watched,
 };
 use crate::model::{Death, FileId, LastLines};
 use crate::ship;
-use crate::source::{Found, Root, Shape, Taken, Taker};
+use crate::source::{Found, Root, Taken, Taker};
 use crate::spool::{Recorded, Spool};
 use crate::telemetry::{Part, Readiness, chain};
 
@@ -49,7 +48,7 @@ pub(super) fn start(
         index: Arc::clone(&pods),
         mourner,
         logs: kubernetes.logs.clone().map(Logs::new),
-        coverage: coverage(config),
+        coverage: config.coverage(),
         metrics: metrics.clone(),
         keep_gone: kubernetes.index.keep_gone,
     };
@@ -102,18 +101,6 @@ async fn run(
     }
     tasks.spawn(kube::watch(client, config.watch, watched, part, recovered));
     while tasks.join_next().await.is_some() {}
-}
-
-/// Where a dump would be seen. The kernel's `core_pattern` adds none: a path in it is one of the process's own file system.
-fn coverage(config: &Config) -> Coverage {
-    let mut coverage = Coverage::default();
-    for source in &config.sources {
-        match &source.shape {
-            Shape::Directory(_) => coverage.directories.push(source.path.clone()),
-            Shape::KubeletVolume(volume) => coverage.volumes.push(volume.clone()),
-        }
-    }
-    coverage
 }
 
 /// Makes entries of deaths.

@@ -219,12 +219,11 @@ fn warn_of_memory(config: &Config) {
         cgroup_limit = limit,
         "memory for shipping is fixed"
     );
-    /// What the process takes besides: code, TLS, state of ten thousand entries.
-    const REST: u64 = 48 << 20;
-    if let Some(limit) = limit.filter(|limit| bound + REST > *limit) {
+    let needed = bound + ship::MEMORY_BESIDES;
+    if let Some(limit) = limit.filter(|limit| needed > *limit) {
         tracing::warn!(
             limit,
-            needed = bound + REST,
+            needed,
             "the memory limit is tight; lower compression.workers or raise the limit"
         );
     }

@@ -7,6 +7,7 @@ mod agent;
 mod crash;
 mod crash_test;
 mod demo;
+mod doctor;
 mod get;
 mod ls;
 mod open_with;
@@ -53,6 +54,7 @@ enum Command {
     Ls(ls::Args),
     Show(show::Args),
     Get(get::Args),
+    Doctor(doctor::Args),
 }
 
 /// How a command ended that ran to its end.
@@ -89,6 +91,7 @@ pub fn run() -> ExitCode {
         Command::Ls(args) => on_threads(ls::run(args)),
         Command::Show(args) => on_threads(show::run(args)),
         Command::Get(args) => on_threads(get::run(args)),
+        Command::Doctor(args) => on_threads(doctor::run(args)),
     }
 }
 

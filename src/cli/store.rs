@@ -34,21 +34,28 @@ pub(super) struct StoreArgs {
 impl StoreArgs {
     /// Opens the store.
     pub(super) async fn open(self) -> anyhow::Result<Arc<dyn Store>> {
-        let Some(url) = self.store else {
+        let Some(config) = self.config()? else {
             bail!(
                 "which store? Give --store s3://BUCKET/PREFIX or --store file:///DIRECTORY, or set SALVAGE_STORE"
             );
+        };
+        Ok(store::open(&config).await?)
+    }
+
+    /// Where the store is, if that was said.
+    pub(super) fn config(self) -> anyhow::Result<Option<StoreConfig>> {
+        let Some(url) = self.store else {
+            return Ok(None);
         };
         let url = url
             .parse::<StoreUrl>()
             .context("--store or SALVAGE_STORE")?;
         let endpoint = self.endpoint.map(|written| Url::parse(&written));
-        let config = StoreConfig {
+        Ok(Some(StoreConfig {
             url,
             endpoint: endpoint.transpose().context("--endpoint")?,
             region: self.region,
             path_style: self.path_style,
-        };
-        Ok(store::open(&config).await?)
+        }))
     }
 }

@@ -14,7 +14,7 @@ use url::Url;
 
 pub use self::kubernetes::Kubernetes;
 use self::written::{Source, Written};
-use crate::decide::Limits;
+use crate::decide::{Coverage, Limits};
 use crate::model::escaped;
 use crate::ship;
 use crate::source::{self, Shape};
@@ -186,6 +186,18 @@ impl Config {
     /// None that a configuration which was read can cause.
     pub fn effective(&self) -> anyhow::Result<String> {
         Ok(serde_saphyr::to_string(&self.written)?)
+    }
+
+    /// Where a dump would be seen. The kernel's `core_pattern` adds none: a path in it is one of the process's own file system.
+    pub fn coverage(&self) -> Coverage {
+        let mut coverage = Coverage::default();
+        for source in &self.sources {
+            match &source.shape {
+                Shape::Directory(_) => coverage.directories.push(source.path.clone()),
+                Shape::KubeletVolume(volume) => coverage.volumes.push(volume.clone()),
+            }
+        }
+        coverage
     }
 }
 

@@ -4,13 +4,16 @@
 //! large as its largest pod.
 
 use std::io::{self, BufReader, Read};
+use std::marker::PhantomData;
 use std::time::Duration;
 
 use futures::io::{AsyncBufRead, AsyncReadExt};
 use kube::Client;
 use kube::core::params::{ListParams, VersionMatch};
 use serde::Deserialize;
-use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{
+    DeserializeOwned, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor,
+};
 use tokio::runtime::Handle;
 use tokio::time::{Instant, timeout_at};
 
@@ -25,7 +28,7 @@ const CHUNK: usize = 64 << 10;
 
 /// Why there is no list.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Error {
+pub enum Error {
     /// The API server refused, or could not be asked.
     #[error("cannot list pods")]
     Asked(#[source] kube::Error),
@@ -38,7 +41,24 @@ pub(super) enum Error {
 pub(super) async fn list(
     client: &Client,
     node: &str,
-    take: impl FnMut(KnownPod) + Send + 'static,
+    mut take: impl FnMut(KnownPod) + Send + 'static,
+) -> Result<String, Error> {
+    let take = move |item: WatchedPod| {
+        if let Some(pod) = item.pod {
+            take(pod);
+        }
+    };
+    each_pod(client, node, take).await
+}
+
+/// The same for whoever reads something else of a pod.
+///
+/// # Errors
+/// What was refused, or is no list; what came before that was given to `take`.
+pub async fn each_pod<T: DeserializeOwned>(
+    client: &Client,
+    node: &str,
+    take: impl FnMut(T) + Send + 'static,
 ) -> Result<String, Error> {
     let deadline = Instant::now() + WHOLE;
     let params = ListParams {
@@ -71,9 +91,13 @@ pub(super) fn fields(node: &str) -> String {
     format!("spec.nodeName={node}")
 }
 
-fn read(from: impl Read, take: impl FnMut(KnownPod)) -> io::Result<String> {
+fn read<T: DeserializeOwned>(from: impl Read, take: impl FnMut(T)) -> io::Result<String> {
     let mut json = serde_json::Deserializer::from_reader(BufReader::with_capacity(CHUNK, from));
-    let version = List { take }.deserialize(&mut json)?;
+    let list = List {
+        take,
+        of: PhantomData,
+    };
+    let version = list.deserialize(&mut json)?;
     version.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "it has no resourceVersion"))
 }
 
@@ -99,8 +123,9 @@ impl<B: AsyncBufRead> Read for Blocking<B> {
 }
 
 /// A `PodList`, of which only the version is kept.
-struct List<F> {
+struct List<F, T> {
     take: F,
+    of: PhantomData<T>,
 }
 
 #[derive(Default, Deserialize)]
@@ -109,7 +134,7 @@ struct ListMeta {
     resource_version: Option<String>,
 }
 
-impl<'de, F: FnMut(KnownPod)> DeserializeSeed<'de> for List<F> {
+impl<'de, T: DeserializeOwned, F: FnMut(T)> DeserializeSeed<'de> for List<F, T> {
     type Value = Option<String>;
 
     fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<Self::Value, D::Error> {
@@ -117,7 +142,7 @@ impl<'de, F: FnMut(KnownPod)> DeserializeSeed<'de> for List<F> {
     }
 }
 
-impl<'de, F: FnMut(KnownPod)> Visitor<'de> for List<F> {
+impl<'de, T: DeserializeOwned, F: FnMut(T)> Visitor<'de> for List<F, T> {
     type Value = Option<String>;
 
     fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -131,6 +156,7 @@ impl<'de, F: FnMut(KnownPod)> Visitor<'de> for List<F> {
                 "metadata" => version = map.next_value::<ListMeta>()?.resource_version,
                 "items" => map.next_value_seed(Items {
                     take: &mut self.take,
+                    of: PhantomData,
                 })?,
                 _ => drop(map.next_value::<IgnoredAny>()?),
             }
@@ -140,11 +166,12 @@ impl<'de, F: FnMut(KnownPod)> Visitor<'de> for List<F> {
 }
 
 /// The items of a list; none where they are `null`.
-struct Items<'a, F> {
+struct Items<'a, F, T> {
     take: &'a mut F,
+    of: PhantomData<T>,
 }
 
-impl<'de, F: FnMut(KnownPod)> DeserializeSeed<'de> for Items<'_, F> {
+impl<'de, T: DeserializeOwned, F: FnMut(T)> DeserializeSeed<'de> for Items<'_, F, T> {
     type Value = ();
 
     fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<(), D::Error> {
@@ -152,7 +179,7 @@ impl<'de, F: FnMut(KnownPod)> DeserializeSeed<'de> for Items<'_, F> {
     }
 }
 
-impl<'de, F: FnMut(KnownPod)> Visitor<'de> for Items<'_, F> {
+impl<'de, T: DeserializeOwned, F: FnMut(T)> Visitor<'de> for Items<'_, F, T> {
     type Value = ();
 
     fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -172,10 +199,8 @@ impl<'de, F: FnMut(KnownPod)> Visitor<'de> for Items<'_, F> {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<(), A::Error> {
-        while let Some(item) = items.next_element::<WatchedPod>()? {
-            if let Some(pod) = item.pod {
-                (self.take)(pod);
-            }
+        while let Some(item) = items.next_element::<T>()? {
+            (self.take)(item);
         }
         Ok(())
     }
@@ -187,7 +212,9 @@ mod tests {
 
     fn names(json: &str) -> (Vec<String>, io::Result<String>) {
         let mut names = Vec::new();
-        let version = read(json.as_bytes(), |pod| names.push(pod.name));
+        let version = read(json.as_bytes(), |item: WatchedPod| {
+            names.extend(item.pod.map(|pod| pod.name));
+        });
         (names, version)
     }
 

@@ -33,6 +33,7 @@ pub use events::{
     Collected, CollectedError, Config as EventsConfig, Events, Teller, Told, collected,
 };
 pub use index::{Config as IndexConfig, PodIndex};
+pub use list::{Error as ListError, each_pod};
 pub use logs::{Config as LogsConfig, Logs};
 pub use metrics::Metrics;
 pub use question::{Question, Selected, Whose};

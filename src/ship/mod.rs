@@ -85,6 +85,9 @@ pub const JOBS: usize = 2;
 /// Parts held at once by default: one being filled and one on the way for each dump.
 pub const PART_MEMORY: u64 = 2 * JOBS as u64 * PART_MIN;
 
+/// What the agent's process takes besides what shipping holds: code, TLS, state of ten thousand entries.
+pub const MEMORY_BESIDES: u64 = 48 << 20;
+
 /// Ships entries of a spool to a store. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Shipper(Arc<Inner>);

@@ -29,6 +29,7 @@ use crate::model::{FileId, Mark, Names};
 use crate::sys::{Dir, Stat};
 
 pub use metrics::Metrics;
+pub use scan::MAX_WATCHES;
 pub use shape::Shape;
 pub use worker::{Handle, Status, spawn};
 

@@ -18,6 +18,9 @@ use super::watch::{NotWatched, Watcher};
 use crate::model::FileId;
 use crate::sys::{Dir, DirEntry, FileKind, is_scarce};
 
+/// Most directories of a source that are watched; the kernel's limit is shared with the kubelet. Further ones are polled.
+pub const MAX_WATCHES: usize = 4_096;
+
 /// How much of a source one pass looks at, and how many of its directories are watched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Limits {
@@ -25,7 +28,7 @@ struct Limits {
     names: usize,
     /// Most names in one directory of the root and all below it.
     names_share: usize,
-    /// Most directories that are watched; the kernel's limit is shared with the kubelet. Further ones are polled.
+    /// [`MAX_WATCHES`].
     watches: usize,
     /// Most of them in one directory of the root, itself included.
     watches_share: usize,
@@ -37,7 +40,7 @@ impl Default for Limits {
             names: 1_000_000,
             // Far more than the dumps of a pod or a namespace; twenty such directories fit into a pass.
             names_share: 50_000,
-            watches: 4_096,
+            watches: MAX_WATCHES,
             // A pod's volume has a handful of directories, a namespace's layout two or three for each pod.
             watches_share: 256,
         }

@@ -24,7 +24,7 @@ pub enum Shape {
 
 impl Shape {
     /// How many directory levels lie between the source and its deepest files.
-    pub(super) fn depth(&self) -> usize {
+    pub fn depth(&self) -> usize {
         match self {
             Self::Directory(layout) => layout.depth(),
             Self::KubeletVolume(_) => TO_DUMPS + IN_VOLUME,
@@ -32,7 +32,7 @@ impl Shape {
     }
 
     /// Whether the directory `name` below these levels is one to look into. What lies beside a pod's volume holds its secrets.
-    pub(super) fn admits(&self, levels: &[OsString], name: &OsStr) -> bool {
+    pub fn admits(&self, levels: &[OsString], name: &OsStr) -> bool {
         let Self::KubeletVolume(volume) = self else {
             return true;
         };
@@ -45,7 +45,7 @@ impl Shape {
     }
 
     /// Whether a file below these levels may be a dump.
-    pub(super) fn holds_dumps(&self, levels: &[OsString]) -> bool {
+    pub fn holds_dumps(&self, levels: &[OsString]) -> bool {
         match self {
             Self::Directory(_) => true,
             Self::KubeletVolume(_) => levels.len() >= TO_DUMPS,

@@ -13,7 +13,7 @@ use rustix::fs::FlockOperation;
 use crate::sys::{Dir, FileKind, Stat};
 
 /// Its name.
-pub(super) const NAME: &str = ".salvage";
+pub const NAME: &str = ".salvage";
 
 /// What looking for a holding directory brought.
 #[derive(Debug)]
@@ -56,6 +56,22 @@ pub(super) fn open(root: &Dir, ours: Option<&Arc<Dir>>) -> io::Result<Holding> {
         Ok(()) => Ok(Holding::Usable(Arc::new(dir))),
         Err(rustix::io::Errno::WOULDBLOCK) => Ok(Holding::Taken),
         Err(error) => Err(error.into()),
+    }
+}
+
+/// Why the holding directory of a source would not be used. Only looks: nothing is made, and nothing locked.
+///
+/// # Errors
+/// As `statx(2)`.
+pub fn distrust(root: &Dir) -> io::Result<Option<&'static str>> {
+    let own_uid = rustix::process::geteuid().as_raw();
+    if let Some(why) = parent_is_unsafe(&root.stat_self()?, own_uid) {
+        return Ok(Some(why));
+    }
+    match root.stat(OsStr::new(NAME)) {
+        Ok(stat) => Ok(is_planted(&stat, own_uid)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
     }
 }
 
@@ -105,16 +121,19 @@ mod tests {
     fn it_is_made_where_nobody_could_rename_it() {
         for mode in [0o755, 0o1777, 0o1733, 0o700] {
             let (_temp, dir) = source(mode);
+            assert_eq!(distrust(&dir).expect("stat"), None, "{mode:o}");
             assert!(
                 matches!(open(&dir, None), Ok(Holding::Usable(_))),
                 "{mode:o}"
             );
+            assert_eq!(distrust(&dir).expect("stat"), None, "{mode:o}");
         }
     }
 
     #[test]
     fn it_is_not_made_where_others_could_rename_it() {
         let (temp, dir) = source(0o777);
+        assert!(distrust(&dir).expect("stat").is_some());
         assert!(matches!(open(&dir, None), Ok(Holding::Untrusted(_))));
         assert!(!temp.path().join(NAME).exists());
     }
@@ -124,6 +143,7 @@ mod tests {
         let (temp, dir) = source(0o1777);
         std::fs::create_dir(temp.path().join(NAME)).expect("plant");
         set_permissions(temp.path().join(NAME), Permissions::from_mode(0o777)).expect("chmod");
+        assert!(distrust(&dir).expect("stat").is_some());
         assert!(matches!(open(&dir, None), Ok(Holding::Untrusted(_))));
         let (temp, dir) = source(0o1777);
         std::os::unix::fs::symlink("/tmp", temp.path().join(NAME)).expect("plant");

@@ -58,6 +58,7 @@ pub use entry::{
     Choice, DumpSays, Entry, Kept, Origin, Phase, Piece, Place, Position, Progress, Sent,
     Uploading, Work,
 };
+pub use holding::{NAME as HOLDING, distrust};
 pub use join::Kinship;
 pub use meeting::{Awaited, Met};
 use metrics::Pending;

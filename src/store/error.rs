@@ -28,10 +28,12 @@ pub enum Operation {
     List,
     /// Remove an object.
     Delete,
+    /// Read a bucket's lifecycle rules. Only `doctor` asks.
+    Lifecycle,
 }
 
 impl Operation {
-    /// Every operation, for metrics that show zero.
+    /// Every operation that an agent may ask for, for metrics that show zero.
     pub const ALL: [Self; 11] = [
         Self::Put,
         Self::Begin,
@@ -60,6 +62,7 @@ impl Operation {
             Self::Get => "get",
             Self::List => "list",
             Self::Delete => "delete",
+            Self::Lifecycle => "lifecycle",
         }
     }
 
@@ -73,6 +76,7 @@ impl Operation {
             Self::Head | Self::Get => "s3:GetObject",
             Self::List => "s3:ListBucket",
             Self::Delete => "s3:DeleteObject",
+            Self::Lifecycle => "s3:GetLifecycleConfiguration",
         }
     }
 }

@@ -10,8 +10,8 @@ use bytes::Bytes;
 use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, Opts, Registry};
 
 use super::{
-    Expected, ListQuery, Operation, Page, Part, PartInfo, Probe, Problem, PutMode, Result, Store,
-    Upload, Verified,
+    AbortRule, Expected, ListQuery, Operation, Page, Part, PartInfo, Probe, Problem, PutMode,
+    Result, Store, Upload, Verified,
 };
 use crate::model::ObjectKey;
 
@@ -201,6 +201,10 @@ impl Store for Metered {
         self.metrics
             .watch(Operation::Delete, self.inner.delete(key))
             .await
+    }
+
+    async fn abort_rules(&self) -> Result<Option<Vec<AbortRule>>> {
+        self.inner.abort_rules().await
     }
 
     async fn probe(&self, key: &ObjectKey) -> Probe {

@@ -145,6 +145,15 @@ pub struct ListQuery {
     pub next: Option<String>,
 }
 
+/// A rule of a bucket by which the store itself aborts multipart uploads that nobody completes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AbortRule {
+    /// What keys begin with that it is for, relative to the bucket and not to the store's URL.
+    pub prefix: String,
+    /// After how many days.
+    pub days: u32,
+}
+
 /// Most entries of a page.
 const PAGE: usize = 1_000;
 
@@ -261,6 +270,11 @@ pub trait Store: fmt::Debug + Send + Sync {
 
     /// Removes an object. An object that does not exist is no error.
     async fn delete(&self, key: &ObjectKey) -> Result<()>;
+
+    /// The rules in force by which the store aborts uploads that nobody completes. Absent where a store needs none.
+    async fn abort_rules(&self) -> Result<Option<Vec<AbortRule>>> {
+        Ok(None)
+    }
 
     /// Tries, at `key`, what shipping will need, and learns what the store can do. What it finds is used by later calls.
     async fn probe(&self, key: &ObjectKey) -> Probe;

@@ -127,6 +127,16 @@ impl Dir {
         .into())
     }
 
+    /// Makes a file on this directory's file system that has no name, and goes when it is closed. Nobody who lists the directory sees it.
+    ///
+    /// # Errors
+    /// As `open(2)` with `O_TMPFILE`: `EOPNOTSUPP` or `EISDIR` where the file system knows no such files.
+    pub fn nameless_file(&self) -> io::Result<File> {
+        let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
+        let mode = Mode::RUSR | Mode::WUSR;
+        Ok(rustix::fs::openat(&self.0, c".", flags, mode)?.into())
+    }
+
     /// Opens the file `name`, which must exist, for reading and writing.
     ///
     /// # Errors

@@ -268,6 +268,11 @@ impl Agent {
         self.process.pid()
     }
 
+    /// Where it listens.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     /// Waits for a line of its log with this message; lines before it are passed over.
     pub(crate) fn logged(&self, message: &str) -> Result<Value> {
         wait(&format!("the log line `{message}`"), || {

@@ -7,6 +7,7 @@
 //! uploads    objects in parts                                 unfinished  the same of uploads and their parts
 //! client     where to, as whom, how often the SDK tries       known    what later calls may rely on
 //! transfer   bodies and the watch over what stands still      probe    tries everything once, fills `known`
+//! lifecycle  what the bucket does by itself
 //! ```
 //!
 //! Rules: before a probe nothing is used that not every store has: no `If-None-Match`, no checksum but `Content-MD5`. A put or part
@@ -17,6 +18,7 @@ mod call;
 mod client;
 mod errors;
 mod known;
+mod lifecycle;
 mod listing;
 mod objects;
 mod probe;
@@ -38,8 +40,8 @@ use self::known::Known;
 use self::transfer::Limits;
 use super::sums::Sums;
 use super::{
-    Credentials, Error, Expected, InvalidStore, ListQuery, Operation, Page, Part, PartInfo, Probe,
-    Problem, PutMode, Result, Store, StoreConfig, Upload, Verified,
+    AbortRule, Credentials, Error, Expected, InvalidStore, ListQuery, Operation, Page, Part,
+    PartInfo, Probe, Problem, PutMode, Result, Store, StoreConfig, Upload, Verified,
 };
 use crate::model::ObjectKey;
 
@@ -199,6 +201,10 @@ impl Store for S3Store {
 
     async fn delete(&self, key: &ObjectKey) -> Result<()> {
         self.remove(key).await
+    }
+
+    async fn abort_rules(&self) -> Result<Option<Vec<AbortRule>>> {
+        self.rules().await.map(Some)
     }
 
     async fn probe(&self, key: &ObjectKey) -> Probe {

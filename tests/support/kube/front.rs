@@ -21,7 +21,7 @@ use tokio::sync::watch;
 use url::form_urlencoded;
 
 use super::faults::{self, Call, Fault, status};
-use super::{State, TOKEN, events, kept, lock, pods};
+use super::{State, TOKEN, events, kept, lock, others, pods};
 
 /// Between two bytes of a body that never ends.
 const TRICKLE: Duration = Duration::from_millis(20);
@@ -191,6 +191,9 @@ async fn faulty(
         Some(Fault::Status(code)) => Ok(json_answer(code, &status(code, ""))),
         fault if request.call == Call::Watch => Ok(pods::watch(state, request, fault)),
         fault => {
+            if let Some(answer) = others::answer(state, request) {
+                return Ok(answer);
+            }
             let (code, answer) = route(state, request, &segments);
             Ok(spoilt(code, answer, fault, lock(&state.kept).version()))
         }

@@ -6,6 +6,7 @@
 //! stream   one watch connection: order, bookmarks, cuts
 //! events   the Events that are posted and patched
 //! kept     pods, resource versions and the window of past changes
+//! others   what people ask for besides
 //! faults   what it does wrong, for which requests and until when
 //! builder  pods as a kubelet reports them
 //! recorded what a real API server said, moved in time
@@ -20,6 +21,7 @@ mod events;
 mod faults;
 mod front;
 mod kept;
+mod others;
 mod pods;
 mod recorded;
 mod stream;
@@ -39,6 +41,7 @@ use tokio::sync::watch;
 use self::events::Events;
 use self::faults::Faults;
 use self::kept::{Kept, Said};
+use self::others::{Other, Others};
 
 pub(crate) use self::builder::{Ended, Mount, Now, PodBuilder, container_id};
 pub(crate) use self::faults::{Call, Cut, Fault, Order};
@@ -67,6 +70,7 @@ struct State {
     kept: Mutex<Kept>,
     events: Mutex<Events>,
     faults: Mutex<Faults>,
+    others: Mutex<Others>,
     log: Mutex<Vec<Request>>,
     offences: Mutex<Vec<String>>,
     /// Open watches, and the number of the next entry each has to send.
@@ -93,6 +97,7 @@ impl KubeServer {
             kept: Mutex::new(Kept::new(node)),
             events: Mutex::default(),
             faults: Mutex::default(),
+            others: Mutex::default(),
             log: Mutex::default(),
             offences: Mutex::default(),
             open: Mutex::default(),
@@ -199,6 +204,37 @@ impl KubeServer {
     /// Drops every Event, as a real server does after an hour: a patch of one is answered 404 from then on.
     pub(crate) fn forget_events(&self) -> &Self {
         lock(&self.state.events).clear();
+        self
+    }
+
+    // What people ask for besides.
+
+    /// Answers a GET of this path with an object, whatever is selected. Pods of a node by their selector stay what they are.
+    pub(crate) fn serve(&self, path: &str, object: Value) -> &Self {
+        self.other(path, Other::Object(object))
+    }
+
+    /// Answers a GET of this path with a text, as what an agent says comes through the proxy.
+    pub(crate) fn serve_text(&self, path: &str, code: u16, text: &str) -> &Self {
+        self.other(path, Other::Text(code, text.to_owned()))
+    }
+
+    /// Refuses a GET of this path.
+    pub(crate) fn forbid(&self, path: &str) -> &Self {
+        self.other(path, Other::Forbidden)
+    }
+
+    /// Says, when asked, that this may not be done.
+    pub(crate) fn refuse_right(&self, verb: &str, resource: &str) -> &Self {
+        let right = (verb.to_owned(), resource.to_owned());
+        lock(&self.state.others).refused.insert(right);
+        self
+    }
+
+    fn other(&self, path: &str, other: Other) -> &Self {
+        let mut others = lock(&self.state.others);
+        others.by_path.insert(path.to_owned(), other);
+        drop(others);
         self
     }
 

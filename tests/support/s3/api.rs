@@ -388,6 +388,41 @@ impl S3 for Api {
         Ok(S3Response::new(listed))
     }
 
+    async fn get_bucket_lifecycle_configuration(
+        &self,
+        req: S3Request<GetBucketLifecycleConfigurationInput>,
+    ) -> S3Result<S3Response<GetBucketLifecycleConfigurationOutput>> {
+        is_here(&req.input.bucket, req.region.as_ref())?;
+        let prefix = self.faults().lifecycle.unwrap_or(Some(String::new()));
+        let Some(prefix) = prefix else {
+            return Err(s3_error!(
+                NoSuchLifecycleConfiguration,
+                "The lifecycle configuration does not exist"
+            ));
+        };
+        let filter = LifecycleRuleFilter {
+            prefix: Some(prefix),
+            ..Default::default()
+        };
+        let rule = LifecycleRule {
+            abort_incomplete_multipart_upload: Some(AbortIncompleteMultipartUpload {
+                days_after_initiation: Some(7),
+            }),
+            expiration: None,
+            filter: Some(filter),
+            id: Some("abort".to_owned()),
+            noncurrent_version_expiration: None,
+            noncurrent_version_transitions: None,
+            prefix: None,
+            status: ExpirationStatus::from_static(ExpirationStatus::ENABLED),
+            transitions: None,
+        };
+        Ok(S3Response::new(GetBucketLifecycleConfigurationOutput {
+            rules: Some(vec![rule]),
+            ..Default::default()
+        }))
+    }
+
     async fn list_multipart_uploads(
         &self,
         req: S3Request<ListMultipartUploadsInput>,

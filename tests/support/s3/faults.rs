@@ -18,6 +18,7 @@ pub(crate) enum S3Op {
     Delete,
     ListParts,
     ListUploads,
+    Lifecycle,
     Other,
 }
 
@@ -39,6 +40,7 @@ impl S3Op {
             ("GET", true) if asks("uploadId") => Self::ListParts,
             ("GET", true) => Self::Get,
             ("GET", false) if asks("uploads") => Self::ListUploads,
+            ("GET", false) if asks("lifecycle") => Self::Lifecycle,
             ("GET", false) => Self::List,
             _ => Self::Other,
         }
@@ -87,4 +89,6 @@ pub(super) struct Faults {
     pub(super) lost_completions: u32,
     pub(super) late_completions: bool,
     pub(super) forgets_first: bool,
+    /// What the one lifecycle rule is for, in place of everything; none where there is no rule.
+    pub(super) lifecycle: Option<Option<String>>,
 }

@@ -344,6 +344,16 @@ impl S3Server {
         lock(&self.state.kept).forgotten.contains(key)
     }
 
+    /// Has no lifecycle rule; otherwise one aborts incomplete uploads after a week.
+    pub(crate) fn no_lifecycle_rule(&self) -> &Self {
+        self.fault(|faults| faults.lifecycle = Some(None))
+    }
+
+    /// Has a lifecycle rule for these keys alone.
+    pub(crate) fn lifecycle_rule_for(&self, prefix: &str) -> &Self {
+        self.fault(|faults| faults.lifecycle = Some(Some(prefix.to_owned())))
+    }
+
     /// Begins an upload at any name, ours or not, without a request.
     pub(crate) fn plant_upload(&self, key: &str) {
         lock(&self.state.kept).begin(key);
