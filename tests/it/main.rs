@@ -15,6 +15,7 @@ mod garage;
 mod hostile;
 mod house;
 mod identify;
+mod image;
 mod inputs;
 mod kubernetes;
 mod place;
