@@ -483,7 +483,8 @@ mod as_root {
         ));
 
         // An authority that it does not know is refused: the bundle is what decides.
-        let stranger = Image::build()?.agent(&node)?;
+        let image = Image::build()?;
+        let stranger = image.agent(&node)?;
         for part in ["store", "pods"] {
             wait(&format!("{part} to say why"), || {
                 let said = stranger.readyz()?;
@@ -496,7 +497,6 @@ mod as_root {
         }
         stranger.stop()?;
 
-        let image = Image::build()?;
         authority.add_to(&image)?;
         let agent = image.agent(&node)?.ready()?;
         cluster.wait_until_watched()?;
