@@ -284,6 +284,7 @@ mod tests {
         let config = source::Config {
             path: temp.path().to_owned(),
             shape: Shape::KubeletVolume("dumps".into()),
+            managed: false,
             quiet_period: std::time::Duration::ZERO,
             settle_limit: std::time::Duration::ZERO,
             max_dump_size: 1,

@@ -404,6 +404,7 @@ mod tests {
         source::Config {
             path: path.to_owned(),
             shape: Shape::Directory(crate::model::Layout::default()),
+            managed: false,
             quiet_period: Duration::from_secs(30),
             settle_limit: Duration::ZERO,
             max_dump_size: 1,

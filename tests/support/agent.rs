@@ -253,11 +253,6 @@ impl Agent {
         Ok(Self { process, address })
     }
 
-    /// Where it listens.
-    pub(crate) fn address(&self) -> SocketAddr {
-        self.address
-    }
-
     /// The process.
     pub(crate) fn process(&mut self) -> &mut Process {
         &mut self.process
