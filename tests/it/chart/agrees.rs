@@ -214,8 +214,8 @@ fn pods_are_replaced_when_what_they_read_at_start_changes_and_not_otherwise() ->
         "{before}"
     );
     let mut different = vec![before.clone()];
-    for n in 0..not_read.len() {
-        assert_eq!(sums(&name("not read", n))?, before, "{}", not_read[n]);
+    for (n, values) in not_read.iter().enumerate() {
+        assert_eq!(sums(&name("not read", n))?, before, "{values}");
     }
     for (n, values) in read.iter().enumerate() {
         let sums = sums(&name("read", n))?;
