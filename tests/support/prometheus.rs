@@ -78,14 +78,16 @@ impl Prometheus {
         command.args(["-c", "exec prometheus --config.file=\"$0\" --storage.tsdb.path=\"$1\" --web.listen-address=127.0.0.1:0 2>&1"]);
         command.arg(path("prometheus.yaml")).arg(path("data"));
         let process = Process::start(command)?;
+        let mut address = None;
         let address = loop {
             let line = process.line()?;
             if let Some((_, rest)) = line.split_once("msg=\"Listening on\" address=") {
-                break rest
-                    .split_whitespace()
-                    .next()
-                    .context("an address")?
-                    .parse()?;
+                let word = rest.split_whitespace().next();
+                address = Some(word.context("an address")?.parse()?);
+            }
+            // It listens before it answers.
+            if line.contains("Server is ready to receive web requests") {
+                break address.context("it says where it listens before that")?;
             }
         };
         Ok(Self {

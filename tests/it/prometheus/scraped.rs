@@ -130,13 +130,13 @@ impl Watched {
 
     /// Waits until an alert is over, whatever it was about.
     fn is_over(&self, name: &str) -> Result<()> {
+        let mut last = Vec::new();
         wait(&format!("the end of {name}"), || {
-            let alerts = self.prometheus.alerts()?;
-            let rings = alerts
-                .iter()
-                .any(|alert| alert.labels.get("alertname").is_some_and(|is| is == name));
-            Ok((!rings).then_some(()))
+            last = self.prometheus.alerts()?;
+            last.retain(|alert| alert.labels.get("alertname").is_some_and(|is| is == name));
+            Ok(last.is_empty().then_some(()))
         })
+        .with_context(|| format!("{last:#?}"))
     }
 
     /// Asks every query whose answer is to be seen now, and looks at it.
@@ -309,17 +309,20 @@ fn fail(watched: &Watched, agent_a: &Agent) -> Result<()> {
     crash(a, pod("shop", "victim", "victim-0"), "victim-0", b"victim")?;
     watched.until("salvage_pending_dumps{node=\"node-b\"}", 2.0)?;
     watched.until("salvage_pending_dumps{node=\"node-a\"}", 1.0)?;
-    for call in [Call::List, Call::Watch] {
-        b.server.fault(call, Fault::Forbidden);
-    }
-    b.server.cut(Cut::Clean);
     // And a source of node-a is not there.
     fs::remove_dir(a.node.crash())?;
     watched.fires("SalvageStoreFailing", ("node", "node-b"))?;
     watched.fires("SalvageBacklogNotDraining", ("node", "node-b"))?;
     watched.fires("SalvageQuotaNearlyFull", ("node", "node-b"))?;
+    // As late as can be: the waits between attempts grow.
+    for call in [Call::List, Call::Watch] {
+        b.server.fault(call, Fault::Forbidden);
+    }
+    b.server.cut(Cut::Clean);
     watched.fires("SalvageNotReady", ("part", "pods"))?;
     watched.fires("SalvageNotReady", ("part", "sources"))?;
+    // It is looked at every ten seconds.
+    watched.until("sum(salvage_spool_room_bytes{node=\"node-b\"} < bool 200e3)", 1.0)?;
     watched.see(When::Outage)?;
 
     // Somebody takes a dump that is held.
@@ -340,7 +343,8 @@ fn fail(watched: &Watched, agent_a: &Agent) -> Result<()> {
 
     fs::create_dir(a.node.crash())?;
     watched.store.healthy();
-    b.server.healthy();
+    // That a watch works again is known by what it says: on a quiet node that is the bookmark of each minute.
+    b.server.healthy().wait_until_watched()?.bookmark();
     watched.until("sum(salvage_pending_dumps)", 1.0)?;
     watched.is_over("SalvageStoreFailing")?;
     watched.is_over("SalvageQuotaNearlyFull")?;

@@ -166,7 +166,7 @@ fn every_expression_is_about_what_is_selected_and_hides_no_absence() -> Result<(
         metrics_of(&rule.expression).context(rule.name.clone())?;
         ensure!(!rule.expression.contains("vector("), "{}", rule.name);
         ensure!(
-            rule.expression.contains("cluster"),
+            rule.expression.contains("cluster") || rule.expression.contains("workload:"),
             "{} loses the cluster",
             rule.name
         );
