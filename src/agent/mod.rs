@@ -334,8 +334,9 @@ async fn show_status(mut status: tokio::sync::watch::Receiver<Status>, part: Par
             Status::Scanned => part.ready(),
             Status::Trouble(why) => part.not_ready(why),
         }
-        // The source's thread has ended: its last word stands.
         if status.changed().await.is_err() {
+            // It was told to stop, and the agent is not ready anyway; or a fault of ours has ended it.
+            part.not_ready("its thread has ended; restart the agent");
             return;
         }
     }

@@ -3,7 +3,7 @@
 //! It leaves a kernel core where the kernel writes cores to a plain file name, else a minidump, taken by `minidump-writer` before it dies, as crash handlers do.
 
 use std::io::{BufRead, BufReader, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Stdio};
 
 use anyhow::Context;
@@ -44,8 +44,12 @@ pub(super) fn run(_args: Args) -> ExitCode {
     std::process::abort()
 }
 
-/// Lets a process crash in `dir`, where its dump then is.
-pub(super) fn let_a_process_crash(salvage: &Path, dir: &Path, means: Means) -> anyhow::Result<()> {
+/// Lets a process crash in `dir`, where its dump then is. Gives the dump's path where we named it.
+pub(super) fn let_a_process_crash(
+    salvage: &Path,
+    dir: &Path,
+    means: Means,
+) -> anyhow::Result<Option<PathBuf>> {
     let mut child = Guard(
         Command::new(salvage)
             .arg(COMMAND)
@@ -57,9 +61,10 @@ pub(super) fn let_a_process_crash(salvage: &Path, dir: &Path, means: Means) -> a
     );
     let mut said = String::new();
     BufReader::new(child.0.stdout.take().context("its output")?).read_line(&mut said)?;
-    if means == Means::Minidump {
-        write_minidump(&child.0, dir)?;
-    }
+    let dump = match means {
+        Means::KernelCore => None,
+        Means::Minidump => Some(write_minidump(&child.0, dir)?),
+    };
     child
         .0
         .stdin
@@ -67,7 +72,7 @@ pub(super) fn let_a_process_crash(salvage: &Path, dir: &Path, means: Means) -> a
         .context("its input")?
         .write_all(b"\n")?;
     child.0.wait()?;
-    Ok(())
+    Ok(dump)
 }
 
 impl Means {
@@ -86,7 +91,7 @@ impl Means {
     }
 }
 
-fn write_minidump(child: &Child, dir: &Path) -> anyhow::Result<()> {
+fn write_minidump(child: &Child, dir: &Path) -> anyhow::Result<PathBuf> {
     let pid = i32::try_from(child.id())?;
     let to = dir.join(format!("salvage.{pid}.dmp"));
     let mut file =
@@ -94,7 +99,7 @@ fn write_minidump(child: &Child, dir: &Path) -> anyhow::Result<()> {
     MinidumpWriterConfig::new(pid, pid)
         .write(&mut file)
         .context("writing a minidump of the process (ptrace must be allowed)")?;
-    Ok(())
+    Ok(to)
 }
 
 /// A child that does not outlive whoever started it.

@@ -55,8 +55,8 @@ pub(super) async fn run(args: Args) -> anyhow::Result<Outcome> {
         }
     ));
     let dir = args.dir.clone();
-    tokio::task::spawn_blocking(move || crash::let_a_process_crash(&salvage, &dir, means))
-        .await??;
+    let crashed = move || crash::let_a_process_crash(&salvage, &dir, means);
+    let dump = tokio::task::spawn_blocking(crashed).await??;
     let until = Instant::now() + args.wait.duration();
     let trouble = loop {
         // What fails once may do so because the API server is being replaced.
@@ -80,14 +80,23 @@ pub(super) async fn run(args: Args) -> anyhow::Result<Outcome> {
             anyhow::Error::from(error).context("the crash may be stored, but nobody can tell")
         );
     }
-    let left = std::fs::read_dir(&args.dir).is_ok_and(|mut names| names.next().is_some());
+    // A directory of mode 1733 cannot be listed; a core's name is the kernel's.
+    let left = match &dump {
+        Some(dump) => Some(std::fs::symlink_metadata(dump).is_ok()),
+        None => std::fs::read_dir(&args.dir)
+            .ok()
+            .map(|mut names| names.next().is_some()),
+    };
     let (waited, dir) = (args.wait, escaped(&args.dir));
-    if left {
-        bail!(
+    match left {
+        Some(true) => bail!(
             "after {waited} the dump is still in {dir}: no agent takes it; is there one on this node, is it ready, and is this directory among its sources? `salvage doctor` tells"
-        );
+        ),
+        Some(false) => bail!(
+            "after {waited} nothing is told of the dump, which is no longer in {dir}: see whether the agent on this node is ready and may create Events; its log names the dump"
+        ),
+        None => bail!(
+            "after {waited} nothing is told of the dump, and {dir} cannot be listed to see whether it was taken: see whether there is an agent on this node, and is ready; `salvage doctor` tells"
+        ),
     }
-    bail!(
-        "after {waited} nothing is told of the dump, which is no longer in {dir}: see whether the agent on this node is ready and may create Events; its log names the dump"
-    )
 }

@@ -79,7 +79,7 @@ impl Stage {
                 "2. A process crashes there; a minidump of it is written (the kernel of this machine does not write cores to plain files)"
             }
         })?;
-        crash::let_a_process_crash(&self.salvage, &self.path("crashes"), means)?;
+        let _ = crash::let_a_process_crash(&self.salvage, &self.path("crashes"), means)?;
         self.say(
             "3. The agent takes, identifies, compresses, stores and verifies it:  salvage ls",
         )?;

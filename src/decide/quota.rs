@@ -103,10 +103,17 @@ pub fn admit(limits: Limits, holding: Holding, room: Room, demand: Demand) -> Re
     Ok(())
 }
 
-/// Bytes that may still be copied onto the node: what is left of `max_use`, and of what is free beyond `keep_free`.
+/// The largest dump, in bytes, that may still be copied onto the node.
 pub fn left(limits: Limits, holding: Holding, room: Room) -> u64 {
     let of_use = limits.max_use.saturating_sub(holding.bytes);
-    of_use.min(room.bytes.saturating_sub(limits.keep_free))
+    let of_disk = room.bytes.saturating_sub(limits.keep_free);
+    let bytes = of_use.min(of_disk.saturating_sub(STATE_BYTES));
+    let copied = true;
+    let demand = Demand { bytes, copied };
+    match admit(limits, holding, room, demand) {
+        Ok(()) => bytes,
+        Err(_) => 0,
+    }
 }
 
 #[cfg(test)]
@@ -123,6 +130,34 @@ mod tests {
         bytes: 200 << 20,
         inodes: 1_000,
     };
+
+    #[test]
+    fn what_is_left_is_the_largest_dump_that_is_admitted() {
+        let none = Holding::default();
+        assert_eq!(left(LIMITS, none, ROOM), 100 << 20);
+        let half = Holding {
+            bytes: 60 << 20,
+            ..none
+        };
+        assert_eq!(left(LIMITS, half, ROOM), 40 << 20);
+        let tight = Room {
+            bytes: 70 << 20,
+            ..ROOM
+        };
+        assert_eq!(left(LIMITS, none, tight), (20 << 20) - STATE_BYTES);
+        let many = Holding {
+            entries: 10,
+            ..none
+        };
+        let inodes = Room {
+            inodes: 102,
+            ..ROOM
+        };
+        assert_eq!(
+            (left(LIMITS, many, ROOM), left(LIMITS, none, inodes)),
+            (0, 0)
+        );
+    }
     const NONE: Holding = Holding {
         bytes: 0,
         entries: 0,

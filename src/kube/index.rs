@@ -61,6 +61,9 @@ pub(super) struct State {
     was_synced: bool,
 }
 
+/// How long a pod must have been gone until its directories may go: a pod that is deleted by force may still run, and a static pod's image at the API server that is deleted is made anew.
+const CERTAINLY: SignedDuration = SignedDuration::from_mins(10);
+
 impl PodIndex {
     /// An index that knows no pod yet.
     pub fn new(config: Config) -> Self {
@@ -162,11 +165,27 @@ impl PodIndex {
         pod.is_none_or(|pod| self.config.selection.selects(pod))
     }
 
-    /// Whether all pods are known at `now`, and one with this UID is not among those that live.
+    /// Whether the pod that the API server or the kubelet knows by this UID has certainly been gone from this node for [`CERTAINLY`]: all pods have been known for as
+    /// long, and it is not among those that lived since. Not where no pod lives here, or not ours: then this is not the node that was asked about.
     pub fn is_gone(&self, uid: &str, now: Timestamp) -> bool {
         let state = self.state();
-        let is_gone = |pod: &KnownPod| pod.gone.is_some();
-        state.synced_since(now).is_some() && state.pods.get(uid).is_none_or(is_gone)
+        let long_ago = |since: Timestamp| now.duration_since(since) >= CERTAINLY;
+        let lives = |pod: &KnownPod| pod.gone.is_none();
+        let own = self.config.own.as_ref();
+        let is_our_node = state.pods.values().any(|pod| {
+            let is_own = |(namespace, name): &(String, String)| {
+                (&pod.namespace, &pod.name) == (namespace, name)
+            };
+            lives(pod) && own.is_none_or(is_own)
+        });
+        let is_it = |pod: &&KnownPod| pod.uid == uid || pod.node_uid == uid;
+        is_our_node
+            && state.synced_since(now).is_some_and(long_ago)
+            && state
+                .pods
+                .values()
+                .filter(is_it)
+                .all(|pod| pod.gone.is_some_and(long_ago))
     }
 
     /// Whether all pods were known at any time since the agent began.
@@ -329,6 +348,71 @@ mod tests {
         assert!(index.is_synced(at(280)) && !index.is_synced(at(281)));
         index.begin_list();
         assert!(!index.is_synced(at(100)));
+    }
+
+    /// Ten minutes after a second.
+    fn later(second: i64) -> Timestamp {
+        at(second + 600)
+    }
+
+    /// Lists these pods, and gives the index a word from the server ten minutes later.
+    fn listed(pods: &[KnownPod]) -> PodIndex {
+        let index = index(1_000);
+        index.begin_list();
+        for pod in pods {
+            index.see(pod.clone(), at(1));
+        }
+        index.end_list(at(2));
+        index.hear(later(100));
+        index
+    }
+
+    #[test]
+    fn a_pod_is_gone_when_it_has_not_been_there_for_long() {
+        let index = listed(&[pod("a"), pod("b")]);
+        assert!(!index.is_gone("a", later(100)) && index.is_gone("never-seen", later(100)));
+        index.gone(pod("b"), at(50));
+        index.hear(later(49));
+        assert!(!index.is_gone("b", later(49)), "it may still run");
+        index.hear(later(50));
+        assert!(index.is_gone("b", later(50)));
+    }
+
+    #[test]
+    fn nobody_is_gone_as_long_as_it_is_not_sure_who_is_there() {
+        let index = listed(&[pod("a")]);
+        assert!(
+            !index.is_gone("never-seen", later(1)),
+            "known for less than ten minutes"
+        );
+        index.trouble();
+        assert!(!index.is_gone("never-seen", at(10_000)));
+        index.begin_list();
+        index.end_list(at(10_001));
+        assert!(!index.is_gone("never-seen", at(10_002)));
+    }
+
+    #[test]
+    fn nobody_is_gone_from_a_node_that_has_no_pods_or_not_ours() {
+        assert!(
+            !listed(&[]).is_gone("never-seen", later(100)),
+            "another node's name was asked for"
+        );
+        let mut config = listed(&[pod("a")]);
+        config.config.own = Some(("salvage".into(), "agent-1".into()));
+        assert!(!config.is_gone("never-seen", later(100)));
+        config.config.own = Some(("shop".into(), "a".into()));
+        assert!(config.is_gone("never-seen", later(100)));
+    }
+
+    #[test]
+    fn a_static_pod_lives_by_the_uid_that_the_kubelet_knows() {
+        let fixed = KnownPod {
+            node_uid: "digest".into(),
+            ..pod("mirror")
+        };
+        let index = listed(&[fixed]);
+        assert!(!index.is_gone("digest", later(100)) && !index.is_gone("mirror", later(100)));
     }
 
     #[test]

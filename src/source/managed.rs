@@ -4,7 +4,7 @@
 //! `SafeMakeDir`; seen on a 1.36 node), so a base of mode 1733 lets every user make files and nobody list or remove those of others. Where a pod came before the agent the kubelet has
 //! made all of it 0755, and only root could dump: such levels get the mode as well. They stay when their pod goes, and are removed once they are empty.
 //!
-//! Never: a directory of a pod that lives, one that is not empty (the kernel refuses), one that is younger than [`GROWN`], one of another owner.
+//! Never: a directory of a pod that lives, one above the pods' own that no pod below it has just left, one that is not empty (the kernel refuses), one that is younger than [`GROWN`], one of another owner.
 
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -134,8 +134,10 @@ impl Pass<'_> {
         if before.uid != self.own {
             return;
         }
+        let removed = self.done.removed;
         self.below(&dir, levels);
-        if self.may_go(&before, levels) && parent.remove_dir(&name).is_ok() {
+        let has_lost = self.done.removed > removed;
+        if self.may_go(&before, levels, has_lost) && parent.remove_dir(&name).is_ok() {
             self.done.removed += 1;
             return;
         }
@@ -144,17 +146,18 @@ impl Pass<'_> {
         }
     }
 
-    fn may_go(&self, stat: &Stat, levels: &[OsString]) -> bool {
+    /// Whether a level may go. `has_lost`: something in it went in this pass.
+    fn may_go(&self, stat: &Stat, levels: &[OsString], has_lost: bool) -> bool {
         if self.tidy.now.duration_since(stat.changed) < GROWN {
             return false;
         }
         let layout = self.tidy.layout;
-        // Without a UID nobody knows whose the level is. Above it, it is nobody's as soon as it is empty: a pod that comes makes it anew.
+        // Without a UID nobody knows whose the level is. One above it goes with the last pod below it; one that was empty anyway may be mounted itself.
         let Some(uid_level) = layout.uid_level() else {
             return false;
         };
         if levels.len() <= uid_level {
-            return true;
+            return has_lost;
         }
         let names = layout.names(levels.iter().map(OsString::as_os_str));
         names.uid.is_some_and(|uid| (self.tidy.is_gone)(&uid))
@@ -278,6 +281,17 @@ mod tests {
     }
 
     #[test]
+    fn a_level_above_the_pods_own_that_was_empty_anyway_stays() {
+        let base = Base::new();
+        base.make("shop/cart-0");
+        assert_eq!(
+            base.tidy(LATER, &["uid-1"]).removed,
+            0,
+            "a pod may mount it"
+        );
+    }
+
+    #[test]
     fn a_directory_with_something_in_it_stays() {
         let base = Base::new();
         base.make("shop/cart-0/uid-1/app/of-the-app");
@@ -297,7 +311,7 @@ mod tests {
         base.make("shop");
         std::os::unix::fs::symlink(base.path("elsewhere"), base.path("base/link")).expect("link");
         base.make(".salvage/pod/uid-1/app");
-        assert_eq!(base.tidy(LATER, &["uid-1"]).removed, 1);
+        assert_eq!(base.tidy(LATER, &["uid-1"]).removed, 0);
         assert!(
             base.path("elsewhere/pod/uid-1/app").exists() && base.has(".salvage/pod/uid-1/app")
         );

@@ -322,7 +322,10 @@ fn fail(watched: &Watched, agent_a: &Agent) -> Result<()> {
     watched.fires("SalvageNotReady", ("part", "pods"))?;
     watched.fires("SalvageNotReady", ("part", "sources"))?;
     // It is looked at every ten seconds.
-    watched.until("sum(salvage_spool_room_bytes{node=\"node-b\"} < bool 200e3)", 1.0)?;
+    watched.until(
+        "sum(salvage_spool_room_bytes{node=\"node-b\"} < bool 200e3)",
+        1.0,
+    )?;
     watched.see(When::Outage)?;
 
     // Somebody takes a dump that is held.
