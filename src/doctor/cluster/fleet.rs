@@ -54,11 +54,12 @@ pub(super) async fn examine(client: &Client, set: &DaemonSet) -> (Vec<Finding>, 
             )),
         ),
     );
-    let pods = match pods {
+    let pods: Vec<AgentPod> = match pods {
         Ok(pods) => pods.iter().map(agent_pod).collect(),
+        // Whether a node has an agent is not known without them.
         Err(trouble) => {
             findings.push(trouble.finding("fleet.agents", format!("{namespace}/{name}")));
-            Vec::new()
+            return (findings, Vec::new());
         }
     };
     findings.extend(judge_versions(&pods));

@@ -187,8 +187,11 @@ struct Case<'a> {
     judge: &'a Judge,
 }
 
+/// What a rule says of a case, if it is one of its own.
+type Rule = fn(&Case<'_>) -> Option<(Answer, String)>;
+
 /// Rules in their order. The first that says no ends it: what comes behind would be about a dump that does not come.
-const RULES: [(&str, fn(&Case<'_>) -> Option<(Answer, String)>); 9] = [
+const RULES: [(&str, Rule); 9] = [
     (OPTED_OUT, opted_out),
     (NOT_SELECTED, not_selected),
     (NOT_INJECTED, not_injected),

@@ -34,7 +34,7 @@ struct Cluster {
 fn agent(node: &str, image: &str, ready: bool) -> Value {
     let ready = if ready { "True" } else { "False" };
     json!({
-        "metadata": {"name": format!("salvage-{node}"), "namespace": "salvage", "labels": {"app.kubernetes.io/name": "salvage"}},
+        "metadata": {"name": format!("salvage-{node}"), "namespace": "salvage", "uid": format!("uid-of-{node}"), "labels": {"app.kubernetes.io/name": "salvage"}},
         "spec": {
             "nodeName": node,
             "containers": [{"name": "agent", "image": image, "ports": [{"name": "metrics", "containerPort": 9464}]}],
