@@ -194,11 +194,12 @@ fn checks(findings: &[Finding]) -> String {
 
 /// The first of many names, and how many there are besides.
 fn some(names: &[String]) -> String {
-    let mut text = names[..names.len().min(NAMES_SHOWN)].join(", ");
-    if names.len() > NAMES_SHOWN {
-        text.push_str(&format!(" and {} more", names.len() - NAMES_SHOWN));
+    // "and 1 more" would take the place of that one.
+    if names.len() <= NAMES_SHOWN + 1 {
+        return names.join(", ");
     }
-    text
+    let more = names.len() - NAMES_SHOWN;
+    format!("{} and {more} more", names[..NAMES_SHOWN].join(", "))
 }
 
 fn name(judged: &Judged) -> String {
