@@ -182,7 +182,7 @@ fn exact(metric: &str, selector: &str, window: &str) -> String {
            or last_over_time({metric}[1d] offset {window}) unless on (cluster, job, instance) salvage_build_info offset {window}
            or 0 * last_over_time({metric}[{window}])) >= 0
         and resets({metric}[{window}]) == 0)
-        or floor(increase({metric}{{{selector}}}[{window}])
+        or floor((increase({metric}{{{selector}}}[{window}]) or 0 * last_over_time({metric}{{{selector}}}[{window}]))
            + (min_over_time({metric}[{window}]) unless {metric} offset {window} or 0 * min_over_time({metric}[{window}])))"
     );
     without_blanks(&exact)
