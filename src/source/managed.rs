@@ -58,10 +58,31 @@ pub(super) fn prepare(path: &Path) -> Result<(), String> {
         ));
     }
     if stat.mode & 0o7777 != MODE {
+        // `/home`, say, must not become what nobody can list.
+        if let Some(name) = somebody_elses(&dir, own) {
+            return Err(format!(
+                "{}: is in use ({} is in it) and cannot be managed; name a directory of its own, or make it 1733 yourself",
+                escaped(path),
+                escaped(&name)
+            ));
+        }
         dir.set_mode(MODE)
             .map_err(|error| about("cannot be given mode 1733", error))?;
     }
     Ok(())
+}
+
+/// Something in the directory that neither the agent nor the kubelet makes there: anything but directories of the agent's user.
+fn somebody_elses(dir: &Dir, own: u32) -> Option<OsString> {
+    let entries = dir.entries().ok()?;
+    let is_ours = |name: &OsStr| {
+        let stat = dir.stat(name);
+        stat.is_ok_and(|stat| stat.kind == FileKind::Dir && stat.uid == own)
+    };
+    entries
+        .flatten()
+        .map(|entry| entry.name)
+        .find(|name| !is_ours(name))
 }
 
 /// Whose directories may go, and as of when.
@@ -231,6 +252,19 @@ mod tests {
             let why = prepare(&base.path(bad)).expect_err(bad);
             assert!(why.contains(bad), "{why}");
         }
+    }
+
+    #[test]
+    fn a_directory_that_is_in_use_is_not_opened_to_all() {
+        let base = Base::new();
+        let home = base.path("home");
+        fs::create_dir_all(home.join("of-root")).expect("made");
+        fs::write(home.join("notes"), "").expect("file");
+        let why = prepare(&home).expect_err("it is in use");
+        assert!(why.contains("notes is in it"), "{why}");
+        assert_ne!(mode(&home), 0o1733);
+        fs::remove_file(home.join("notes")).expect("removed");
+        prepare(&home).expect("the kubelet made it");
     }
 
     #[test]

@@ -45,6 +45,12 @@ the volume themselves use it, and so do pods from before a change to hostPath.
 {{- if and $v.store.volume (not (hasPrefix "file:///" $v.store.url)) -}}
 {{- fail "store.volume is for a store.url that begins with file:///; remove one of them" -}}
 {{- end -}}
+{{- if and $v.openshift.enabled $v.injection.enabled (eq $v.injection.volume "hostPath") -}}
+{{- fail "injection.volume: OpenShift refuses pods with a hostPath; keep emptyDir" -}}
+{{- end -}}
+{{- if and (not $v.serviceAccount.create) (not $v.serviceAccount.name) -}}
+{{- fail "serviceAccount.create=false needs serviceAccount.name; the account `default` would give the agent's rights to every pod of the namespace" -}}
+{{- end -}}
 {{- if and $v.injection.sizeLimit (eq $v.injection.volume "hostPath") -}}
 {{- fail "injection.sizeLimit bounds an emptyDir, and injection.volume is hostPath; the agent's config.spool bounds what is held there" -}}
 {{- end -}}
@@ -55,8 +61,8 @@ the volume themselves use it, and so do pods from before a change to hostPath.
 {{- if ne (len $places) (len (uniq $places)) -}}
 {{- fail (printf "sources: a place is named twice (%s); the volume salvage-dumps, and with injection.volume=hostPath its directory, are sources already" (join ", " $places)) -}}
 {{- end -}}
-{{- $grace := toString $config.shutdown.grace_period -}}
-{{- $seconds := dict "ms" 0 "s" 1 "m" 60 "h" 3600 -}}
+{{- $grace := toString $config.shutdown.grace_period | replace " " "" -}}
+{{- $seconds := dict "ms" 0 "s" 1 "m" 60 "h" 3600 "d" 86400 -}}
 {{- $unit := regexFind "[a-z]+$" $grace -}}
 {{- if ge (mul (int (regexFind "^[0-9]+" $grace)) (int (get $seconds $unit))) (int $v.terminationGracePeriodSeconds) -}}
 {{- fail (printf "config.shutdown.grace_period (%s) must be less than terminationGracePeriodSeconds (%d), or the kubelet kills the agent before it is done" $grace (int $v.terminationGracePeriodSeconds)) -}}

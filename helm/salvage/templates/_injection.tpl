@@ -28,7 +28,7 @@ so the application would lose its own options.
 {{- $env = append $env (dict "name" "JAVA_TOOL_OPTIONS" "options" true "value" "-XX:+HeapDumpOnOutOfMemoryError -XX:HeapDumpPath=/var/salvage -XX:ErrorFile=/var/salvage/hs_err_pid%p.log") -}}
 {{- else if eq . "node" -}}
 {{- /* Flags that every Node since 14 takes in NODE_OPTIONS: one that does not know a flag there does not start (--report-exclude-env is one of 22.13 and 23.3). */ -}}
-{{- $env = append $env (dict "name" "NODE_OPTIONS" "options" true "value" "--report-on-fatalerror --report-uncaught-exception --report-directory=/var/salvage") -}}
+{{- $env = append $env (dict "name" "NODE_OPTIONS" "options" true "value" (printf "--report-on-fatalerror --report-uncaught-exception --report-directory=/var/salvage%s" (ternary " --report-exclude-network" "" $.Values.injection.node.excludeNetwork))) -}}
 {{- end -}}
 {{- end -}}
 {{- toYaml $env -}}

@@ -133,6 +133,29 @@ fn wrong_values_are_refused_with_their_key() -> Result<()> {
             &["/injection/sizeLimit"],
         ),
         (
+            "a directory of everybody",
+            json!({"injection": {"hostPath": "/home"}}),
+            &["/injection/hostPath"],
+        ),
+        (
+            "a directory of the node where pods may have none",
+            json!({"injection": {"volume": "hostPath"}, "openshift": {"enabled": true}}),
+            &["injection.volume", "OpenShift", "emptyDir"],
+        ),
+        (
+            "the account of everybody",
+            json!({"serviceAccount": {"create": false}}),
+            &["serviceAccount.name"],
+        ),
+        (
+            "days to stop within a minute",
+            json!({"config": {"shutdown": {"grace_period": "1d"}}}),
+            &[
+                "config.shutdown.grace_period",
+                "terminationGracePeriodSeconds",
+            ],
+        ),
+        (
             "a relative path",
             json!({"injection": {"hostPath": "var/dumps"}}),
             &["/injection/hostPath"],
