@@ -12,6 +12,9 @@ use url::form_urlencoded;
 
 use super::process::{DEADLINE, Process};
 
+/// The labels of a series, and its values in the order of time.
+pub(crate) type Line = (BTreeMap<String, String>, Vec<f64>);
+
 /// How often it scrapes and evaluates rules.
 const INTERVAL: &str = "500ms";
 
@@ -114,12 +117,7 @@ impl Prometheus {
     }
 
     /// What an expression gives at each step of the last seconds, by series.
-    pub(crate) fn range(
-        &self,
-        expression: &str,
-        seconds: u32,
-        step: u32,
-    ) -> Result<Vec<(BTreeMap<String, String>, Vec<f64>)>> {
+    pub(crate) fn range(&self, expression: &str, seconds: u32, step: u32) -> Result<Vec<Line>> {
         let now = jiff::Timestamp::now().as_second();
         // Grafana asks at multiples of the step, so that a panel does not flicker.
         let end = now - now % i64::from(step) + i64::from(step);
