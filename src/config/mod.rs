@@ -6,6 +6,7 @@ mod kubernetes;
 mod reference;
 mod written;
 
+use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
@@ -192,9 +193,14 @@ impl Config {
     pub fn coverage(&self) -> Coverage {
         let mut coverage = Coverage::default();
         for source in &self.sources {
-            match &source.shape {
-                Shape::Directory(_) => coverage.directories.push(source.path.clone()),
-                Shape::KubeletVolume(volume) => coverage.volumes.push(volume.clone()),
+            let shape = &source.shape;
+            // The levels down to a volume hold no dumps.
+            let holds = |levels: usize| shape.holds_dumps(&vec![OsString::new(); levels]);
+            let above = (0..shape.depth()).take_while(|n| !holds(*n)).count();
+            let depth = shape.depth() - above;
+            match shape {
+                Shape::Directory(_) => coverage.directories.push((source.path.clone(), depth)),
+                Shape::KubeletVolume(volume) => coverage.volumes.push((volume.clone(), depth)),
             }
         }
         coverage

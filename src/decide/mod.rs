@@ -13,7 +13,7 @@ mod selection;
 mod when;
 
 pub use attribute::{About, Attributed, Claim, ClaimSource, LogDir, Node, Where, attribute};
-pub use coverage::Coverage;
+pub use coverage::{Coverage, Covered};
 pub use ends::{Counted, End, new_ends, signal_of};
 pub use kin::{KIN_GAP, Kin, Written, by_worth, dump_of_report, may_have_kin};
 pub use meet::{Dumped, Fit};

@@ -10,8 +10,8 @@ use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use serde::{Deserialize, Deserializer};
 
 use super::quantity;
-use super::runtimes::{Variables, Writes, writers};
-use crate::decide::Coverage;
+use super::runtimes::{OPTIONS, Told, Variables, told};
+use crate::decide::{Coverage, Covered};
 use crate::kube::WatchedPod;
 use crate::model::{ContainerKind, KnownContainer, KnownPod, VolumeAt};
 
@@ -43,18 +43,36 @@ pub(super) struct Facts {
     pub(super) name: String,
     /// Its mounts of places where dumps are looked for, those included that cannot be written.
     pub(super) places: Vec<Place>,
+    /// Where all its mounts are.
+    pub(super) mounts: Vec<PathBuf>,
     /// What its variables make write.
-    pub(super) writers: Vec<Writes>,
+    pub(super) told: Told,
+    /// Names of variables that hold a runtime's options and may come from elsewhere as a whole: `envFrom`.
+    pub(super) from_elsewhere: Vec<&'static str>,
     pub(super) memory_limit: Option<u64>,
 }
 
 /// A mount of a place where dumps are looked for.
 pub(super) struct Place {
     pub(super) volume: String,
-    /// Where the container sees it.
+    /// Where the mount is.
+    pub(super) mount: PathBuf,
+    /// Where the container sees the place: there, or below.
     pub(super) path: PathBuf,
+    /// How many levels of the place are above `path`, and how many are looked into.
+    pub(super) levels: usize,
+    pub(super) depth: usize,
+    /// Whether the mounted directory is known.
+    pub(super) is_told: bool,
     pub(super) read_only: bool,
     pub(super) kind: PlaceKind,
+}
+
+impl Place {
+    /// Whether a dump that is left there can be taken.
+    pub(super) fn is_usable(&self) -> bool {
+        !self.read_only && self.kind != PlaceKind::Memory
+    }
 }
 
 /// What kind of volume it is.
@@ -116,10 +134,18 @@ fn facts(
     volumes: &BTreeMap<&str, &Volume>,
     coverage: &Coverage,
 ) -> Facts {
+    let variables = variables(container);
     Facts {
         name: container.name.clone(),
         places: places(pod, kept, container, volumes, coverage),
-        writers: writers(&variables(container)),
+        mounts: container
+            .volume_mounts
+            .iter()
+            .flatten()
+            .map(|mount| PathBuf::from(&mount.mount_path))
+            .collect(),
+        from_elsewhere: from_elsewhere(container, &variables),
+        told: told(&variables),
         memory_limit: limit(container.resources.as_ref(), "memory"),
     }
 }
@@ -137,6 +163,16 @@ fn variables(container: &Container) -> Variables {
         .collect()
 }
 
+fn from_elsewhere(container: &Container, variables: &Variables) -> Vec<&'static str> {
+    if container.env_from.iter().flatten().next().is_none() {
+        return Vec::new();
+    }
+    let missing = OPTIONS
+        .into_iter()
+        .filter(|name| !variables.contains_key(*name));
+    missing.collect()
+}
+
 fn places(
     pod: &KnownPod,
     kept: &KnownContainer,
@@ -150,36 +186,40 @@ fn places(
     let mut known = kept.mounts.iter();
     let mut places = Vec::new();
     for mount in mounts {
-        let at = |kind| Place {
+        let at = |kind, covered: Covered| Place {
             volume: mount.name.clone(),
-            path: PathBuf::from(&mount.mount_path),
+            mount: PathBuf::from(&mount.mount_path),
+            path: PathBuf::from(&mount.mount_path).join(covered.below),
+            levels: covered.levels,
+            depth: covered.depth,
+            is_told: covered.is_told,
             read_only: mount.read_only == Some(true),
             kind,
         };
         if !is_kept(&mount.name) {
             let volume = volumes.get(mount.name.as_str());
-            if coverage.volumes.contains(&mount.name) && volume.is_some_and(|v| is_in_memory(v)) {
-                places.push(at(PlaceKind::Memory));
+            if let Some(depth) = coverage.depth_of_volume(&mount.name)
+                && volume.is_some_and(|v| is_in_memory(v))
+            {
+                let covered = Covered {
+                    below: PathBuf::new(),
+                    levels: 0,
+                    depth,
+                    is_told: true,
+                };
+                places.push(at(PlaceKind::Memory, covered));
             }
             continue;
         }
         let Some(as_kept) = known.next() else { break };
-        // The agent's own question, for this mount alone and as if it could be written.
-        let alone = KnownContainer {
-            mounts: vec![crate::model::Mount {
-                read_only: false,
-                ..as_kept.clone()
-            }],
-            ..KnownContainer::default()
-        };
-        if !coverage.has_source(pod, &alone) {
-            continue;
-        }
         let volume = pod.volumes.iter().find(|v| v.name == mount.name);
-        places.push(at(match volume.map(|volume| &volume.at) {
+        let kind = match volume.map(|volume| &volume.at) {
             Some(VolumeAt::HostPath(_)) => PlaceKind::HostPath,
             _ => PlaceKind::EmptyDir(volumes.get(mount.name.as_str()).and_then(|v| size(v))),
-        }));
+        };
+        // The agent's own answer.
+        let covered = coverage.covered(pod, as_kept).into_iter();
+        places.extend(covered.map(|covered| at(kind, covered)));
     }
     places
 }

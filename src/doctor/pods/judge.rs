@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::Scope;
 use super::facts::{DUMPS, Facts, Place, PlaceKind, SeenPod};
-use super::runtimes::To;
+use super::runtimes::{OPTIONS, To, Told, Writes};
 use crate::decide::{Coverage, Selection};
 use crate::doctor::Verdict;
 use crate::model::{ByteSize, KnownPod, escaped};
@@ -73,13 +73,16 @@ const NO_SOURCE: &str = "no_source";
 const READ_ONLY: &str = "read_only";
 const IN_MEMORY: &str = "in_memory";
 const ELSEWHERE: &str = "elsewhere";
+const TOO_DEEP: &str = "too_deep";
+const UNTOLD: &str = "untold";
+const NOT_ENABLED: &str = "not_enabled";
 const NO_VARIABLE: &str = "no_variable";
 const WORKING_DIRECTORY: &str = "working_directory";
 const SIZE_LIMIT: &str = "size_limit";
 const EPHEMERAL_LIMIT: &str = "ephemeral_limit";
 
 /// Each reason, what it says of many, and what helps.
-const SUMMARIES: [(&str, &str, &str); 11] = [
+const SUMMARIES: [(&str, &str, &str); 14] = [
     (
         OPTED_OUT,
         "left out on purpose, by an annotation or label",
@@ -114,6 +117,21 @@ const SUMMARIES: [(&str, &str, &str); 11] = [
         ELSEWHERE,
         "the runtime writes its dump outside the place for dumps",
         "let the variable name a path below the mount",
+    ),
+    (
+        TOO_DEEP,
+        "the dump comes into a directory deeper than is looked into",
+        "let it be written closer to the source, or give the source a layout with more levels",
+    ),
+    (
+        UNTOLD,
+        "whether a dump comes, or where to, is not told by the pod's object",
+        "look at the value inside the container; a dump is found where the path is below the mount",
+    ),
+    (
+        NOT_ENABLED,
+        "a variable that the pod sets keeps a runtime from writing a dump",
+        "add the runtime's options to the variable (docs/dumps.md), if this runtime is in the container",
     ),
     (
         NO_VARIABLE,
@@ -191,7 +209,7 @@ struct Case<'a> {
 type Rule = fn(&Case<'_>) -> Option<(Answer, String)>;
 
 /// Rules in their order. The first that says no ends it: what comes behind would be about a dump that does not come.
-const RULES: [(&str, Rule); 9] = [
+const RULES: [(&str, Rule); 10] = [
     (OPTED_OUT, opted_out),
     (NOT_SELECTED, not_selected),
     (NOT_INJECTED, not_injected),
@@ -199,6 +217,7 @@ const RULES: [(&str, Rule); 9] = [
     (IN_MEMORY, in_memory),
     (READ_ONLY, read_only),
     (ELSEWHERE, elsewhere),
+    (TOO_DEEP, too_deep),
     (SIZE_LIMIT, size_limit),
     (EPHEMERAL_LIMIT, ephemeral_limit),
 ];
@@ -242,6 +261,8 @@ impl Judge {
 
     fn asked(&self, pod: &KnownPod) -> Asked {
         let own = pod.labels.get(DUMPS).map(String::as_str);
+        // A value that means nothing leaves the namespace its own.
+        let own = own.filter(|value| matches!(*value, "enabled" | "disabled"));
         match own.or_else(|| self.namespaces.asks(&pod.namespace)) {
             Some("enabled") => Asked::Yes,
             Some("disabled") => Asked::No,
@@ -331,8 +352,12 @@ impl Judge {
             directories,
             volumes,
         } = &self.coverage;
-        let directories = directories.iter().map(|path| escaped(path).to_string());
-        let volumes = volumes.iter().map(|name| format!("the emptyDir {name}"));
+        let directories = directories
+            .iter()
+            .map(|(path, _)| escaped(path).to_string());
+        let volumes = volumes
+            .iter()
+            .map(|(name, _)| format!("the emptyDir {name}"));
         let all: Vec<String> = directories.chain(volumes).collect();
         all.join(", ")
     }
@@ -364,33 +389,79 @@ fn read_only(case: &Case<'_>) -> Option<(Answer, String)> {
     Some((Answer::No, format!("{names} is mounted read-only")))
 }
 
-/// Whether a path is in a place that a dump is taken from.
-fn is_inside(facts: &Facts, path: &Path) -> bool {
-    let usable = |place: &&Place| !place.read_only && place.kind != PlaceKind::Memory;
-    let mut places = facts.places.iter().filter(usable);
-    places.any(|place| path.starts_with(&place.path))
+/// The place that a dump is taken from when it is written into this directory. The innermost mount is what the container sees there.
+fn place_of<'a>(facts: &'a Facts, path: &Path) -> Option<&'a Place> {
+    let holding = facts.mounts.iter().filter(|mount| path.starts_with(mount));
+    let mount = holding.max_by_key(|mount| mount.components().count())?;
+    let usable = facts.places.iter().filter(|place| place.is_usable());
+    let its = usable.filter(|place| place.mount == *mount && path.starts_with(&place.path));
+    its.max_by_key(|place| place.path.components().count())
+}
+
+/// Runtimes by name, each once.
+fn names<'a>(writers: impl Iterator<Item = &'a Writes>) -> Vec<&'static str> {
+    let mut names: Vec<&str> = writers.map(|writes| writes.runtime).collect();
+    names.dedup();
+    names
 }
 
 fn elsewhere(case: &Case<'_>) -> Option<(Answer, String)> {
-    let writers = &case.facts.writers;
-    let outside = |to: &To| matches!(to, To::Path(path) if !is_inside(case.facts, path));
-    let outside: Vec<&str> = writers
-        .iter()
-        .filter(|writes| outside(&writes.to))
-        .map(|writes| writes.runtime)
-        .collect();
-    if outside.is_empty() {
+    let writers = &case.facts.told.writers;
+    let outside = |writes: &&Writes| match &writes.to {
+        To::Path(path) => place_of(case.facts, path).is_none(),
+        _ => false,
+    };
+    let count = writers.iter().filter(outside).count();
+    if count == 0 {
         return None;
     }
-    let answer = match outside.len() == writers.len() {
+    let answer = match count == writers.len() {
         true => Answer::No,
         false => Answer::Perhaps,
     };
     let cause = format!(
         "its variables let {} write outside its mounts of {}",
-        outside.join(" and "),
+        names(writers.iter().filter(outside)).join(" and "),
         case.judge.places()
     );
+    Some((answer, cause))
+}
+
+fn too_deep(case: &Case<'_>) -> Option<(Answer, String)> {
+    let usable = || case.facts.places.iter().filter(|place| place.is_usable());
+    let deep = |place: &Place, more: usize| place.levels + more > place.depth;
+    let told = |place: &Place, more: usize| {
+        format!(
+            "{} levels below the place for dumps, of which {} are looked into",
+            place.levels + more,
+            place.depth
+        )
+    };
+    if let Some(place) = usable().next()
+        && usable().all(|place| deep(place, 0))
+    {
+        let cause = format!("{} is {}", escaped(&place.path), told(place, 0));
+        return Some((Answer::No, cause));
+    }
+    let writers = &case.facts.told.writers;
+    let found: Vec<(&Writes, &Place, usize)> = writers
+        .iter()
+        .filter_map(|writes| {
+            let To::Path(path) = &writes.to else {
+                return None;
+            };
+            let place = place_of(case.facts, path)?;
+            let more = path.strip_prefix(&place.path).ok()?.components().count();
+            deep(place, more).then_some((writes, place, more))
+        })
+        .collect();
+    let (_, place, more) = found.first()?;
+    let answer = match found.len() == writers.len() {
+        true => Answer::No,
+        false => Answer::Perhaps,
+    };
+    let names = names(found.iter().map(|(writes, ..)| *writes)).join(" and ");
+    let cause = format!("its variables let {names} write {}", told(place, *more));
     Some((answer, cause))
 }
 
@@ -426,44 +497,84 @@ fn ephemeral_limit(case: &Case<'_>) -> Option<(Answer, String)> {
     })
 }
 
-fn by_runtimes(facts: &Facts) -> Option<Reason> {
+fn by_runtimes(facts: &Facts) -> Vec<Reason> {
     let doubt = |id: &'static str, cause: String| Reason {
         id,
         answer: Answer::Perhaps,
         cause,
         remedy: summary(id).1.to_owned(),
     };
-    if facts.writers.is_empty() {
+    let Told { writers, idle } = &facts.told;
+    let mut reasons = Vec::new();
+    let usable = || facts.places.iter().filter(|place| place.is_usable());
+    if usable().next().is_some() && usable().all(|place| !place.is_told) {
+        let cause = "which directory of the node its subPathExpr means is not told by the object";
+        reasons.push(doubt(UNTOLD, cause.to_owned()));
+    }
+    if writers.is_empty() {
         let cause = "no variable in its object makes .NET, Java or Node write a dump; what the image sets is not seen, and a kernel core comes only as core_pattern says";
-        return Some(doubt(NO_VARIABLE, cause.to_owned()));
+        reasons.push(doubt(NO_VARIABLE, cause.to_owned()));
+        return reasons;
     }
-    let into = |to: &To| matches!(to, To::WorkingDirectory);
-    let mut writers = facts.writers.iter();
-    if !writers.all(|writes| into(&writes.to)) {
-        return None;
+    let into_its_own = names(writers.iter().filter(|w| w.to == To::WorkingDirectory));
+    if !into_its_own.is_empty() {
+        let cause = format!(
+            "{} writes into the directory it runs in, which is not told by the object",
+            into_its_own.join(" and ")
+        );
+        reasons.push(doubt(WORKING_DIRECTORY, cause));
     }
-    let names: Vec<&str> = facts.writers.iter().map(|w| w.runtime).collect();
-    let cause = format!(
-        "{} writes into the directory it runs in, which is not told by the object",
-        names.join(" and ")
-    );
-    Some(doubt(WORKING_DIRECTORY, cause))
+    let untold: Vec<&str> = writers
+        .iter()
+        .filter(|writes| writes.to == To::Untold)
+        .map(|writes| writes.by)
+        .collect();
+    if !untold.is_empty() {
+        let cause = format!(
+            "whether and where {} writes is not told by the object ({})",
+            names(writers.iter().filter(|w| w.to == To::Untold)).join(" and "),
+            untold.join(", ")
+        );
+        reasons.push(doubt(UNTOLD, cause));
+    }
+    if !idle.is_empty() {
+        let set: Vec<String> = idle
+            .iter()
+            .map(|(runtime, by)| format!("{by} makes {runtime} write none"))
+            .collect();
+        reasons.push(doubt(NOT_ENABLED, set.join(", ")));
+    }
+    // Injection leaves these alone where they may be set like that.
+    if facts.from_elsewhere.len() == OPTIONS.len() {
+        let cause = "Java and Node may have their options from envFrom, which is not seen; none that writes a dump is in the object";
+        reasons.push(doubt(UNTOLD, cause.to_owned()));
+    }
+    reasons
 }
 
+/// How a dump would come. Which runtime is in the container nobody knows here.
 fn how(facts: &Facts) -> String {
-    let usable = |place: &&Place| !place.read_only && place.kind != PlaceKind::Memory;
-    let Some(place) = facts.places.iter().find(usable) else {
+    let writers = &facts.told.writers;
+    let mut into = writers.iter().filter_map(|writes| match &writes.to {
+        To::Path(path) => place_of(facts, path),
+        _ => None,
+    });
+    let any = || facts.places.iter().find(|place| place.is_usable());
+    let Some(place) = into.next().or_else(any) else {
         return String::new();
     };
-    let by = facts
-        .writers
+    let mut by: Vec<String> = writers
         .iter()
-        .map(|w| format!("{} ({})", w.runtime, w.by));
-    let by: Vec<String> = by.collect();
+        .map(|w| format!("{} ({})", w.runtime, w.by))
+        .collect();
+    by.dedup();
     let at = format!("{} of the volume {}", escaped(&place.path), place.volume);
+    let Some(last) = by.pop() else {
+        return format!("what it leaves in {at} is taken");
+    };
     match by.is_empty() {
-        true => format!("what it leaves in {at} is taken"),
-        false => format!("into {at}, by {}", by.join(", ")),
+        true => format!("into {at}, if it is {last}"),
+        false => format!("into {at}, if it is {} or {last}", by.join(", ")),
     }
 }
 
@@ -476,8 +587,8 @@ mod tests {
     fn judge() -> Judge {
         Judge {
             coverage: Coverage {
-                directories: vec!["/var/dumps".into()],
-                volumes: vec!["salvage-dumps".into()],
+                directories: vec![("/var/dumps".into(), 2)],
+                volumes: vec![("salvage-dumps".into(), 2)],
             },
             selection: Selection::default(),
             namespaces: Namespaces::default(),
@@ -588,6 +699,58 @@ mod tests {
                 set(injected(), &at("env/1/value"), json!("/tmp/%p.dmp")),
                 Answer::No,
                 Verdict::Fail,
+            ),
+            (
+                TOO_DEEP,
+                set(
+                    injected(),
+                    &at("env/1/value"),
+                    json!("/var/salvage/a/b/%p.dmp"),
+                ),
+                Answer::No,
+                Verdict::Fail,
+            ),
+            (
+                TOO_DEEP,
+                set(injected(), &at("volumeMounts/0/subPath"), json!("a/b/c")),
+                Answer::No,
+                Verdict::Fail,
+            ),
+            (
+                UNTOLD,
+                set(injected(), &at("env/1/value"), json!("$(DIR)/%p.dmp")),
+                Answer::Perhaps,
+                Verdict::Warn,
+            ),
+            (
+                UNTOLD,
+                set(
+                    injected(),
+                    &at("envFrom"),
+                    json!([{"configMapRef": {"name": "settings"}}]),
+                ),
+                Answer::Perhaps,
+                Verdict::Warn,
+            ),
+            (
+                NOT_ENABLED,
+                set(
+                    injected(),
+                    &at("env/2"),
+                    json!({"name": "JAVA_TOOL_OPTIONS", "value": "-Xmx1g"}),
+                ),
+                Answer::Perhaps,
+                Verdict::Warn,
+            ),
+            (
+                WORKING_DIRECTORY,
+                set(
+                    injected(),
+                    &at("env/2"),
+                    json!({"name": "NODE_OPTIONS", "value": "--report-on-fatalerror"}),
+                ),
+                Answer::Perhaps,
+                Verdict::Warn,
             ),
             (
                 NO_VARIABLE,
@@ -707,5 +870,49 @@ mod tests {
             .map(|judged| judged.container)
             .collect();
         assert_eq!(names, ["app", "mesh"]);
+    }
+
+    /// What the innermost mount shows is what counts, and the place may be below a mount.
+    #[test]
+    fn a_path_is_in_a_place_only_where_the_container_sees_it_there() {
+        let mount = |volume: &str, path: &str, read_only: bool| json!({"name": volume, "mountPath": path, "readOnly": read_only});
+        let volumes = json!([
+            {"name": "salvage-dumps", "emptyDir": {}},
+            {"name": "var", "hostPath": {"path": "/var"}},
+            {"name": "data", "persistentVolumeClaim": {"claimName": "data"}},
+        ]);
+        let whole = || mount("salvage-dumps", "/var/salvage", false);
+        let table = [
+            (vec![mount("var", "/host", false)], "/host/dumps/core", None),
+            (
+                vec![mount("var", "/host", false)],
+                "/host/tmp/core",
+                Some(ELSEWHERE),
+            ),
+            (
+                vec![mount("var", "/host", false)],
+                "/host/dumps/a/b/c/core",
+                Some(TOO_DEEP),
+            ),
+            (
+                vec![whole(), mount("data", "/var/salvage/dumps", false)],
+                "/var/salvage/dumps/core",
+                Some(ELSEWHERE),
+            ),
+            (
+                vec![whole(), mount("salvage-dumps", "/var/salvage/ro", true)],
+                "/var/salvage/ro/core",
+                Some(ELSEWHERE),
+            ),
+            (vec![whole()], "/var/salvage/../core", Some(UNTOLD)),
+        ];
+        for (mounts, path, reason) in table {
+            let pod = set(injected(), "/spec/volumes", volumes.clone());
+            let pod = set(pod, "/spec/containers/0/volumeMounts", json!(mounts));
+            let pod = set(pod, "/spec/containers/0/env/1/value", json!(path));
+            let judged = judged(&judge(), pod);
+            let ids: Vec<_> = judged.reasons.iter().map(|r| r.id).collect();
+            assert_eq!(ids, Vec::from_iter(reason), "{path}: {judged:#?}");
+        }
     }
 }
