@@ -95,11 +95,21 @@ pub(super) async fn run(args: Args) -> anyhow::Result<Outcome> {
         Format::Table => shown(&report, &scope, args.verbose),
     };
     print(&text)?;
-    Ok(match report.worst() {
+    Ok(outcome(&report, &scope))
+}
+
+/// A pod that was asked for and could not be looked at is not answered for by what else was.
+fn outcome(report: &Report, scope: &Scope) -> Outcome {
+    match report.worst() {
+        Verdict::Ok | Verdict::Warn | Verdict::Skipped
+            if matches!(scope, Scope::Pod(_)) && report.pods.is_empty() =>
+        {
+            Outcome::Trouble
+        }
         Verdict::Ok | Verdict::Warn => Outcome::Done,
         Verdict::Fail => Outcome::Nothing,
         Verdict::Skipped => Outcome::Trouble,
-    })
+    }
 }
 
 async fn on_node(config: &Path, scope: &Scope) -> anyhow::Result<Report> {

@@ -124,17 +124,16 @@ impl Walk<'_> {
         if stat.kind != FileKind::File || stat.uid == self.own_uid || stat.size == 0 {
             return;
         }
-        let opened = dir.open_file(name);
-        if opened
-            .as_ref()
-            .is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
-        {
-            return;
-        }
-        let read = opened.and_then(|file| {
+        let read = dir.open_file(name).and_then(|file| {
             file.read_at(&mut [0], 0)?;
             Ok(file)
         });
+        // Its owner can hold a lease on it, or put a link in its place: only a refusal is about us.
+        if let Err(error) = &read
+            && error.kind() != io::ErrorKind::PermissionDenied
+        {
+            return;
+        }
         let lease = read.as_ref().ok().map(leased);
         self.met.file = Some(Foreign {
             path: self.path(levels, name),

@@ -25,9 +25,17 @@ struct Seen {
     pods: usize,
     /// Whether the agent's own pod is among them.
     own: bool,
-    /// Whether the pod is among them that was asked about.
-    asked: bool,
+    /// What became of the pod that was asked about, where it is among them.
+    asked: Option<Asked>,
     judged: Vec<Judged>,
+}
+
+/// What became of a pod that was asked about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Asked {
+    /// It is the agent's own, which is not judged.
+    Own,
+    Judged,
 }
 
 /// Asks as the agent of this configuration.
@@ -81,16 +89,27 @@ pub(super) async fn examine(
         kubernetes.index.own.is_some(),
     ));
     if let Scope::Pod(pod) = scope
-        && !seen.asked
+        && seen.judged.is_empty()
     {
-        findings.push(Finding::fail(
-            "pod",
-            format!("{}/{}", pod.namespace, pod.name),
-            format!("no such pod is on the node {}", kubernetes.index.node),
-            "ask on its own node, or from a machine with a kubeconfig",
-        ));
+        let subject = format!("{}/{}", pod.namespace, pod.name);
+        findings.push(judge_asked(subject, &kubernetes.index.node, seen.asked));
     }
     (findings, seen.judged)
+}
+
+/// A pod that was asked about and of which no container was judged.
+fn judge_asked(subject: String, node: &str, asked: Option<Asked>) -> Finding {
+    const ID: &str = "pod";
+    match asked {
+        Some(Asked::Own) => Finding::skipped(ID, subject, "it is the agent's own pod", ""),
+        Some(Asked::Judged) => Finding::skipped(ID, subject, "all its containers have ended", ""),
+        None => Finding::fail(
+            ID,
+            subject,
+            format!("no such pod is on the node {node}"),
+            "ask on its own node, or from a machine with a kubeconfig",
+        ),
+    }
 }
 
 async fn list(client: &Client, kubernetes: &Kubernetes, judge: Judge) -> Result<Seen, Trouble> {
@@ -105,10 +124,16 @@ async fn list(client: &Client, kubernetes: &Kubernetes, judge: Judge) -> Result<
             .as_ref()
             .is_some_and(|(namespace, name)| (namespace, name) == (&known.namespace, &known.name));
         seen.own |= is_own;
-        if is_own || !judge.scope.has(&known.namespace, &known.name) {
+        if !judge.scope.has(&known.namespace, &known.name) {
             return;
         }
-        seen.asked = true;
+        seen.asked = Some(match is_own {
+            true => Asked::Own,
+            false => Asked::Judged,
+        });
+        if is_own {
+            return;
+        }
         let judged = judge.judge(&pod);
         seen.judged.extend(judged);
     };
@@ -232,6 +257,19 @@ mod tests {
         );
         assert_eq!(judge_node("a", &seen(3, false), false).verdict, Verdict::Ok);
         assert_eq!(judge_node("a", &seen(3, true), true).verdict, Verdict::Ok);
+    }
+
+    #[test]
+    fn a_pod_that_was_asked_about_and_not_judged_is_told_with_why() {
+        for (asked, verdict, words) in [
+            (None, Verdict::Fail, "no such pod is on the node a"),
+            (Some(Asked::Own), Verdict::Skipped, "agent's own"),
+            (Some(Asked::Judged), Verdict::Skipped, "have ended"),
+        ] {
+            let found = judge_asked("shop/cart-0".to_owned(), "a", asked);
+            assert_eq!(found.verdict, verdict, "{found:?}");
+            assert!(found.cause.contains(words), "{found:?}");
+        }
     }
 
     #[test]

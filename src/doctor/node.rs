@@ -145,9 +145,11 @@ async fn local(config: &Arc<Config>) -> Vec<Finding> {
     let looked = look_at_sources(config, state.mount()).await;
     let copies = looked.iter().flatten().any(Facts::copies);
     let mut findings = state.judge(config, copies);
+    let kubernetes = config.kubernetes.as_ref();
+    let in_a_pod = kubernetes.is_some_and(|kubernetes| kubernetes.index.own.is_some());
     for (facts, source) in looked.iter().zip(&config.sources) {
         match facts {
-            Some(facts) => findings.extend(facts.judge(config.kubernetes.is_some())),
+            Some(facts) => findings.extend(facts.judge(kubernetes.is_some(), in_a_pod)),
             None => findings.push(hung("source.directory", &source.path)),
         }
     }

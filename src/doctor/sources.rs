@@ -204,7 +204,8 @@ impl Facts {
         Some((&found.met, !matches!(found.leases, Leases::None(_))))
     }
 
-    pub(super) fn judge(&self, in_pods: bool) -> Vec<Finding> {
+    /// Judges where `in_pods` says that dumps come from pods, and `in_a_pod` that we are in one ourselves.
+    pub(super) fn judge(&self, in_pods: bool, in_a_pod: bool) -> Vec<Finding> {
         const DIRECTORY: &str = "source.directory";
         let path = escaped(&self.path).to_string();
         let found = match &self.found {
@@ -234,7 +235,7 @@ impl Facts {
             ),
         });
         match self.kubelets {
-            true => findings.extend(self.judge_kubelet(&path, found)),
+            true => findings.extend(self.judge_kubelet(&path, found, in_a_pod)),
             false => {
                 findings.push(self.judge_mode(&path, found, in_pods));
                 findings.push(judge_way(&path, found));
@@ -306,7 +307,7 @@ impl Facts {
         Finding::ok(ID, path, format!("{who} (uid {uid}, mode {mode:04o})"))
     }
 
-    fn judge_kubelet(&self, path: &str, found: &Found) -> Vec<Finding> {
+    fn judge_kubelet(&self, path: &str, found: &Found, in_a_pod: bool) -> Vec<Finding> {
         const ID: &str = "source.volumes";
         let mut findings = vec![match &found.met.denied {
             Some((denied, error)) => Finding::fail(
@@ -314,6 +315,13 @@ impl Facts {
                 escaped(denied),
                 format!("a pod's directory cannot be opened: {error}"),
                 "run the agent as uid 0 with the capability DAC_READ_SEARCH; where SELinux is enforced, as type spc_t",
+            ),
+            // Our own pod has one at least.
+            None if in_a_pod && !found.met.has_directories() => Finding::fail(
+                ID,
+                path,
+                "no pod has a directory here: the kubelet has its own elsewhere",
+                "correct kubernetes.kubelet_dir, and mount that directory of the node at the same path",
             ),
             None => Finding::ok(
                 ID,
@@ -414,7 +422,7 @@ mod tests {
 
     fn bad(facts: &Facts) -> Vec<(&'static str, Verdict, String)> {
         facts
-            .judge(false)
+            .judge(false, false)
             .into_iter()
             .filter(|f| f.verdict != Verdict::Ok)
             .map(|f| (f.id, f.verdict, f.cause))
@@ -474,6 +482,25 @@ mod tests {
         let (_, verdict, cause) = leases.expect("a finding");
         assert_eq!(*verdict, Verdict::Warn);
         assert!(cause.contains("NFS") && cause.contains("30 s"), "{cause}");
+    }
+
+    #[test]
+    fn in_a_pod_a_kubelets_directory_without_pods_is_another_one() {
+        let temp = tempfile::tempdir().expect("temp dir");
+        let config = source::Config {
+            shape: Shape::KubeletVolume("dumps".into()),
+            ..config(temp.path())
+        };
+        let verdict = |in_a_pod| {
+            let findings = gather(&config, 0).judge(true, in_a_pod);
+            let volumes = findings.iter().find(|f| f.id == "source.volumes");
+            volumes.map(|f| f.verdict)
+        };
+        assert_eq!(verdict(true), Some(Verdict::Fail));
+        assert_eq!(verdict(false), Some(Verdict::Ok));
+        let pod = temp.path().join("00000000-0000-4000-8000-000000000001");
+        fs::create_dir(pod).expect("made");
+        assert_eq!(verdict(true), Some(Verdict::Ok));
     }
 
     #[test]

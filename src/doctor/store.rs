@@ -1,5 +1,6 @@
 //! The store: what the identity in use may do there, one permission after another, and what the bucket does by itself.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,10 +15,13 @@ use crate::store::{
 use crate::telemetry::chain;
 
 /// All steps together. Each waits a minute for its answer, as shipping does; whoever asks a doctor does not.
-const PROBE: Duration = Duration::from_secs(30);
+const PROBE: Duration = Duration::from_secs(25);
 
 /// One request.
-const REQUEST: Duration = Duration::from_secs(15);
+const REQUEST: Duration = Duration::from_secs(10);
+
+/// Most characters of a node's name in a key.
+const SHORT: usize = 70;
 
 /// A step of a probe: the finding's name, and what is lost where it is not allowed and nothing needs it.
 struct Step {
@@ -91,11 +95,16 @@ pub(super) async fn as_agent(config: &Config) -> Vec<Finding> {
         Err(error) => return vec![refused(&error)],
     };
     // An agent gives up at its own key what an earlier probe left there, so its key is not to be used beside it.
-    let node: String = config.node.chars().take(90).collect();
-    let key = probe_key(&config.cluster, &format!("{node}.doctor"));
+    let key = probe_key(&config.cluster, &format!("{}.doctor", short(&config.node)));
     let mut findings = match timeout(PROBE, store.probe(&key)).await {
         Ok(probe) => judge_probe(&probe, &config.store.url),
-        Err(_) => vec![silent("store.put", &store, PROBE)],
+        Err(_) => {
+            let mut silent = silent("store.put", &store, PROBE);
+            silent
+                .cause
+                .push_str("; a small upload of this probe may be left there");
+            vec![silent]
+        }
     };
     if matches!(config.store.url, StoreUrl::S3 { .. }) {
         findings.push(Finding::skipped(
@@ -109,6 +118,17 @@ pub(super) async fn as_agent(config: &Config) -> Vec<Finding> {
         }
     }
     findings
+}
+
+/// A name that leaves room in the key, and is still that of one node.
+fn short(node: &str) -> String {
+    if node.chars().count() <= SHORT {
+        return node.to_owned();
+    }
+    let begin: String = node.chars().take(SHORT).collect();
+    let mut hasher = DefaultHasher::new();
+    node.hash(&mut hasher);
+    format!("{begin}-{:016x}", hasher.finish())
 }
 
 /// Examines the store as a person who lists and fetches.
@@ -134,26 +154,34 @@ pub(super) async fn as_person(config: &StoreConfig) -> Vec<Finding> {
         Operation::List.s3_permission(),
         "you may list crashes",
     )];
-    findings.push(match page.objects.first() {
-        None => Finding::skipped(
-            "store.get",
-            Operation::Get.s3_permission(),
-            "there is no crash to fetch yet",
-            "",
-        ),
-        Some(object) => match timeout(REQUEST, store.get(&object.key, 0..1)).await {
-            Ok(Ok(_)) => Finding::ok(
+    let get = async {
+        match page.objects.first() {
+            None => Finding::skipped(
                 "store.get",
                 Operation::Get.s3_permission(),
-                "you may fetch crashes",
+                "there is no crash to fetch yet",
+                "",
             ),
-            Ok(Err(error)) => failed("store.get", &error),
-            Err(_) => silent("store.get", &store, REQUEST),
-        },
-    });
-    if matches!(config.url, StoreUrl::S3 { .. }) {
-        findings.extend(lifecycle(&store, &config.url).await);
-    }
+            Some(object) => match timeout(REQUEST, store.get(&object.key, 0..1)).await {
+                Ok(Ok(_)) => Finding::ok(
+                    "store.get",
+                    Operation::Get.s3_permission(),
+                    "you may fetch crashes",
+                ),
+                Ok(Err(error)) => failed("store.get", &error),
+                Err(_) => silent("store.get", &store, REQUEST),
+            },
+        }
+    };
+    let rules = async {
+        match config.url {
+            StoreUrl::S3 { .. } => lifecycle(&store, &config.url).await,
+            StoreUrl::File(_) => None,
+        }
+    };
+    let (got, rules) = tokio::join!(get, rules);
+    findings.push(got);
+    findings.extend(rules);
     findings
 }
 
@@ -330,6 +358,14 @@ fn judge_unseen_rules(error: &Error) -> Finding {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_long_name_of_a_node_stays_its_own() {
+        assert_eq!(short("node-a"), "node-a");
+        let long = |end: &str| short(&format!("{}{end}", "n".repeat(100)));
+        assert_ne!(long("a"), long("b"));
+        assert!(long("a").len() < 90, "{}", long("a"));
+    }
     use crate::doctor::Verdict;
     use crate::store::ProbeStep;
 

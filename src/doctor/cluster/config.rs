@@ -109,8 +109,13 @@ fn check(
     };
     match Config::parse(text, Path::new(&place.key), &surroundings) {
         Ok(config) => {
+            let name = set.metadata.name.as_deref().unwrap_or_default();
+            let endpoint = match &config.store.endpoint {
+                Some(endpoint) => format!(" at {}", endpoint.origin().ascii_serialization()),
+                None => String::new(),
+            };
             let accepted = format!(
-                "accepted: cluster {}, store {}",
+                "accepted: cluster {}, store {}{endpoint}, as the DaemonSet {namespace}/{name} says",
                 config.cluster, config.store.url
             );
             (Finding::ok(ID, subject, accepted), Some(config))
@@ -193,6 +198,12 @@ mod tests {
         assert_eq!(
             config.map(|config| config.cluster).as_deref(),
             Some("prod"),
+            "{finding:?}"
+        );
+        assert!(
+            finding
+                .cause
+                .contains("as the DaemonSet salvage/salvage says"),
             "{finding:?}"
         );
         let typo = good.replace("state_dir", "stat_dir");

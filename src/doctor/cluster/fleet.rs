@@ -236,10 +236,10 @@ fn waits(pod: &Pod) -> Option<(String, String)> {
         return Some((reason, status.message.clone().unwrap_or_default()));
     }
     let containers = status.container_statuses.as_deref().unwrap_or_default();
-    let init = status
-        .init_container_statuses
-        .as_deref()
-        .unwrap_or_default();
+    // Behind them the others run.
+    let is_pending = status.phase.as_deref() == Some("Pending");
+    let init = status.init_container_statuses.as_deref();
+    let init = init.filter(|_| is_pending).unwrap_or_default();
     containers.iter().chain(init).find_map(|container| {
         let state = container.state.as_ref()?;
         if let Some(waiting) = &state.waiting {
@@ -249,7 +249,11 @@ fn waits(pod: &Pod) -> Option<(String, String)> {
                 .unwrap_or_else(|| "waiting".to_owned());
             return Some((reason, waiting.message.clone().unwrap_or_default()));
         }
-        let ended = state.terminated.as_ref()?;
+        // One that did what it is for keeps nothing waiting.
+        let ended = state
+            .terminated
+            .as_ref()
+            .filter(|ended| ended.exit_code != 0)?;
         let reason = ended
             .reason
             .clone()

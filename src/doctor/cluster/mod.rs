@@ -25,8 +25,8 @@ use super::{Finding, PATIENCE, Report, Verdict, store};
 use crate::decide::Selection;
 use crate::store::{StoreConfig, StoreUrl};
 
-/// The label of what belongs to the agents.
-const AGENTS: &str = "app.kubernetes.io/name=salvage";
+/// The label of the agents' DaemonSet, whatever the chart's release is called.
+const AGENTS: &str = "salvage.dev/agent=true";
 
 /// The agents' container.
 const CONTAINER: &str = "agent";
@@ -94,7 +94,11 @@ async fn examine(client: &Client, laptop: &Laptop) -> Report {
             "install the chart, or name the right place with --agent-namespace",
         ));
     }
-    let first = sets.first();
+    // Anybody may label a DaemonSet, and what it names as the store is sent signed requests.
+    let first = sets.first().filter(|_| sets.len() == 1);
+    if sets.len() > 1 {
+        findings.push(several(&sets));
+    }
     let (fleets, read) = tokio::join!(
         futures::future::join_all(sets.iter().map(|set| fleet(client, set))),
         read_config(client, first),
@@ -111,6 +115,24 @@ async fn examine(client: &Client, laptop: &Laptop) -> Report {
     Report::new(findings, pods)
 }
 
+fn several(sets: &[DaemonSet]) -> Finding {
+    let name = |set: &DaemonSet| {
+        let metadata = &set.metadata;
+        format!(
+            "{}/{}",
+            metadata.namespace.as_deref().unwrap_or_default(),
+            metadata.name.as_deref().unwrap_or_default()
+        )
+    };
+    let names: Vec<String> = sets.iter().map(name).collect();
+    Finding::skipped(
+        "config",
+        names.join(", "),
+        "several DaemonSets say that they are the agents, so none is believed what its store is",
+        "name the namespace of the right one with --agent-namespace",
+    )
+}
+
 async fn daemon_sets(client: &Client, laptop: &Laptop) -> Result<Vec<DaemonSet>, Trouble> {
     let api: Api<DaemonSet> = match &laptop.agent_namespace {
         Some(namespace) => Api::namespaced(client.clone(), namespace),
@@ -122,16 +144,12 @@ async fn daemon_sets(client: &Client, laptop: &Laptop) -> Result<Vec<DaemonSet>,
 }
 
 async fn fleet(client: &Client, set: &DaemonSet) -> Vec<Finding> {
-    let examined = timeout(PATIENCE, async {
-        let (mut findings, agents) = fleet::examine(client, set).await;
-        findings.extend(ready::examine(client, &agents).await);
-        findings
-    });
-    let silent = |_| {
+    let Ok((mut findings, agents)) = timeout(PATIENCE, fleet::examine(client, set)).await else {
         let cause = format!("no answer within {} s", PATIENCE.as_secs());
-        vec![Finding::fail(DAEMON_SET, "", cause, "")]
+        return vec![Finding::fail(DAEMON_SET, "", cause, "")];
     };
-    examined.await.unwrap_or_else(silent)
+    findings.extend(ready::examine(client, &agents).await);
+    findings
 }
 
 async fn read_config(

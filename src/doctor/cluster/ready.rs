@@ -1,15 +1,20 @@
 //! What each agent says itself, through the API server's proxy.
 
+use std::future::poll_fn;
+use std::pin::pin;
 use std::time::Duration;
 
 use futures::{StreamExt, stream};
+use http_body::Body as _;
 use kube::Client;
-use kube::core::Request;
+use kube::client::Body;
+use kube::core::{Request, Status};
+use tokio::time::{Instant, timeout_at};
 
 use super::fleet::AgentPod;
 use crate::doctor::Finding;
 use crate::doctor::agent;
-use crate::doctor::api::{Right, Trouble, ask_within, trouble};
+use crate::doctor::api::{Right, Trouble, ask_within};
 
 const ID: &str = "agent.ready";
 
@@ -32,17 +37,38 @@ enum Said {
     Trouble(Trouble),
 }
 
+/// All are asked within this; what was said by then is told.
+const LONGEST: Duration = Duration::from_secs(15);
+
+/// Where so many do not answer and none does, the way there is shut for all.
+const SILENT: usize = 8;
+
+/// What is read of an answer; each part that is not ready has a line.
+const BODY: usize = 64 * 1024;
+
 /// Asks the agents that run.
 pub(super) async fn examine(client: &Client, pods: &[AgentPod]) -> Vec<Finding> {
     let mut asked: Vec<&AgentPod> = pods.iter().filter(|pod| pod.is_running).collect();
     asked.sort_by_key(|pod| pod.is_ready);
     asked.truncate(ASKED);
-    let said: Vec<(&AgentPod, Said)> = stream::iter(asked)
+    let all = asked.len();
+    let mut answers = stream::iter(asked)
         .map(|pod| async move { (pod, ask(client, pod).await) })
-        .buffered(AT_ONCE)
-        .collect()
-        .await;
-    judge(&said)
+        .buffered(AT_ONCE);
+    let deadline = Instant::now() + LONGEST;
+    let mut said = Vec::new();
+    while !is_shut(&said) {
+        match timeout_at(deadline, answers.next()).await {
+            Ok(Some(answer)) => said.push(answer),
+            Ok(None) | Err(_) => break,
+        }
+    }
+    judge(&said, all)
+}
+
+fn is_shut(said: &[(&AgentPod, Said)]) -> bool {
+    let failed = |(_, said): &(&AgentPod, Said)| matches!(said, Said::Trouble(Trouble::Failed(_)));
+    said.len() >= SILENT && said.iter().all(failed)
 }
 
 async fn ask(client: &Client, pod: &AgentPod) -> Said {
@@ -53,29 +79,47 @@ async fn ask(client: &Client, pod: &AgentPod) -> Said {
         Err(error) => return Said::Trouble(Trouble::Failed(error.to_string())),
     };
     let answer = async {
-        match client.request_text(request).await {
-            Ok(_) => Ok(Said::Ready),
-            // The agent's own words are no `Status`; the API server's are, when it does not reach the agent.
-            Err(kube::Error::Api(status)) if status.code == 503 && is_agents(&status) => {
-                Ok(Said::NotReady(status.message.clone()))
-            }
-            Err(error) => Err(error),
-        }
+        let (head, body) = client.send(request.map(Body::from)).await?.into_parts();
+        said(head.status.as_u16(), &text(body).await?)
     };
     ask_within(ANSWER, PROXY, answer)
         .await
         .unwrap_or_else(Said::Trouble)
 }
 
-/// The library makes a status of its own of what is none.
-fn is_agents(status: &kube::core::Status) -> bool {
-    matches!(
-        trouble(PROXY, &kube::Error::Api(Box::new(status.clone()))),
-        Trouble::Failed(_)
-    ) && status.reason == "Failed to parse error data"
+/// The beginning of a body: whoever is behind the proxy may send without end.
+async fn text(body: Body) -> kube::Result<String> {
+    let mut body = pin!(body);
+    let mut text = Vec::new();
+    while text.len() < BODY {
+        let Some(frame) = poll_fn(|context| body.as_mut().poll_frame(context)).await else {
+            break;
+        };
+        if let Ok(data) = frame?.into_data() {
+            text.extend_from_slice(&data[..data.len().min(BODY - text.len())]);
+        }
+    }
+    Ok(String::from_utf8_lossy(&text).into_owned())
 }
 
-fn judge(said: &[(&AgentPod, Said)]) -> Vec<Finding> {
+/// The agent's own words are no `Status`; the API server's are, when it does not reach the agent.
+fn said(code: u16, text: &str) -> kube::Result<Said> {
+    if (200..300).contains(&code) {
+        return Ok(Said::Ready);
+    }
+    let status = serde_json::from_str::<Status>(text).ok();
+    match status.filter(|status| status.code != 0) {
+        Some(status) => Err(kube::Error::Api(Box::new(status))),
+        None if code == 503 => Ok(Said::NotReady(text.to_owned())),
+        None => {
+            let text: String = text.chars().take(200).collect();
+            let status = Status::failure(&text, "").with_code(code);
+            Err(kube::Error::Api(Box::new(status)))
+        }
+    }
+}
+
+fn judge(said: &[(&AgentPod, Said)], all: usize) -> Vec<Finding> {
     let mut findings = Vec::new();
     let mut ready = 0;
     for (pod, said) in said {
@@ -97,6 +141,15 @@ fn judge(said: &[(&AgentPod, Said)]) -> Vec<Finding> {
                 "let the API server reach port 9464 of the agents (NetworkPolicy), or look at its log",
             )),
         }
+    }
+    let unasked = all.saturating_sub(said.len());
+    if unasked > 0 {
+        findings.push(Finding::skipped(
+            ID,
+            "",
+            format!("{unasked} further agents have not answered, or were not asked for that"),
+            "",
+        ));
     }
     if ready > 0 {
         let of = said.len();
@@ -124,14 +177,17 @@ mod tests {
             ..AgentPod::default()
         };
         let (a, b, c) = (pod("a"), pod("b"), pod("c"));
-        let found = judge(&[
-            (&a, Said::Ready),
-            (
-                &b,
-                Said::NotReady("store: no bucket\npods: forbidden\n".into()),
-            ),
-            (&c, Said::Trouble(Trouble::Failed("no route".into()))),
-        ]);
+        let found = judge(
+            &[
+                (&a, Said::Ready),
+                (
+                    &b,
+                    Said::NotReady("store: no bucket\npods: forbidden\n".into()),
+                ),
+                (&c, Said::Trouble(Trouble::Failed("no route".into()))),
+            ],
+            10,
+        );
         let told: Vec<_> = found
             .iter()
             .map(|f| (f.verdict, f.subject.as_str()))
@@ -143,12 +199,38 @@ mod tests {
                 (Verdict::Fail, "b: store"),
                 (Verdict::Fail, "b: pods"),
                 (Verdict::Skipped, "c"),
+                (Verdict::Skipped, ""),
             ]
         );
         let denied = || Said::Trouble(Trouble::Denied(PROXY));
-        let found = judge(&[(&a, denied()), (&b, denied())]);
+        let found = judge(&[(&a, denied()), (&b, denied())], 2);
         assert_eq!(found.len(), 1);
         assert!(found[0].cause.contains("get pods/proxy"), "{found:?}");
         assert_eq!(found[0].verdict, Verdict::Skipped);
+    }
+
+    #[test]
+    fn an_answer_is_the_agents_or_the_api_servers() {
+        assert!(matches!(said(200, "ready"), Ok(Said::Ready)));
+        let not = said(503, "store: no bucket\n");
+        assert!(matches!(not, Ok(Said::NotReady(text)) if text == "store: no bucket\n"));
+        let unreached = r#"{"kind":"Status","apiVersion":"v1","metadata":{},"status":"Failure","message":"no route","reason":"ServiceUnavailable","code":503}"#;
+        for (code, text) in [(503, unreached), (500, "oops")] {
+            let Err(kube::Error::Api(status)) = said(code, text) else {
+                panic!("{text} is no answer of an agent");
+            };
+            assert_eq!(status.code, code);
+        }
+    }
+
+    #[test]
+    fn a_way_that_is_shut_is_not_tried_to_the_end() {
+        let pod = AgentPod::default();
+        let failed = || (&pod, Said::Trouble(Trouble::Failed("no route".into())));
+        let mut said: Vec<_> = (0..SILENT).map(|_| failed()).collect();
+        assert!(is_shut(&said));
+        assert!(!is_shut(&said[1..]));
+        said.push((&pod, Said::Ready));
+        assert!(!is_shut(&said));
     }
 }

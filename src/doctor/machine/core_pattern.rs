@@ -22,6 +22,9 @@ pub(super) fn gather() -> Facts {
     }
 }
 
+/// Where injection mounts the volume for dumps.
+const INJECTED: &str = "/var/salvage";
+
 const RUNTIMES: &str = "what .NET, Java and Node write themselves is not affected";
 
 /// Judges for these sources; in pods each process has a file system of its own.
@@ -89,7 +92,18 @@ fn judge_path(shown: &str, pattern: &Path, sources: &[&Path], in_pods: bool) -> 
     let directory = pattern.parent().unwrap_or(pattern);
     let into = sources.iter().any(|source| directory.starts_with(source));
     let directory = Escaped::bytes(directory.as_os_str().as_encoded_bytes());
+    let injected = pattern.starts_with(INJECTED);
     match (in_pods, into) {
+        (true, _) if !injected => Finding::skipped(
+            ID,
+            shown,
+            format!(
+                "the kernel writes a core to {directory} of its process's own file system: whether a container mounts a source there is not seen; {RUNTIMES}"
+            ),
+            format!(
+                "mount a source at {directory} in the containers, or name {INJECTED} in kernel.core_pattern"
+            ),
+        ),
         (true, _) => Finding::ok(
             ID,
             shown,
@@ -163,6 +177,13 @@ mod tests {
                 false,
                 Verdict::Warn,
                 "/tmp, which is no source",
+            ),
+            (
+                "/tmp/core.%p",
+                false,
+                true,
+                Verdict::Skipped,
+                "/tmp of its process's own file system",
             ),
             (
                 "/var/salvage/core.%p",

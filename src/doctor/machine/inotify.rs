@@ -87,7 +87,8 @@ pub(super) fn judge(facts: &Facts, sources: usize) -> Vec<Finding> {
         Ok(()) => {}
     }
     let mut findings = Vec::new();
-    let needed = MAX_WATCHES as u64;
+    // Each source watches for itself.
+    let needed = (MAX_WATCHES * sources.max(1)) as u64;
     match facts.max_watches {
         Some(max) if max < 2 * needed => findings.push(Finding::warn(
             ID,
@@ -149,6 +150,10 @@ mod tests {
     #[test]
     fn limits_that_are_low_or_used_up_are_told() {
         assert_eq!(bad(&facts(65_536, 128)), []);
+        // Two sources.
+        let twice = 2 * MAX_WATCHES as u64;
+        assert_eq!(bad(&facts(2 * twice - 1, 128)).len(), 1);
+        assert_eq!(bad(&facts(2 * twice, 128)), []);
         let watches = ("max_user_watches".to_owned(), Verdict::Warn);
         assert_eq!(bad(&facts(8_191, 128)), [watches]);
         let instances = ("max_user_instances".to_owned(), Verdict::Warn);

@@ -58,10 +58,10 @@ pub(super) fn open_files() -> Option<u64> {
     rustix::process::getrlimit(Resource::Nofile).maximum
 }
 
-pub(super) fn judge_open_files(hard: Option<u64>) -> Finding {
+pub(super) fn judge_open_files(hard: Option<u64>, sources: usize) -> Finding {
     const ID: &str = "open_files";
     // Each watched directory is an open descriptor, and watching ends at half of the limit.
-    let wanted = 2 * MAX_WATCHES as u64;
+    let wanted = (2 * MAX_WATCHES * sources.max(1)) as u64;
     match hard {
         Some(hard) if hard < wanted => Finding::warn(
             ID,
@@ -94,8 +94,8 @@ mod tests {
         let tight = judge_memory(&memory(Some(64 << 20)));
         assert_eq!(tight.verdict, Verdict::Warn);
         assert!(tight.cause.contains("100.0 MiB") && tight.cause.contains("64.0 MiB"));
-        assert_eq!(judge_open_files(Some(1_024)).verdict, Verdict::Warn);
-        assert_eq!(judge_open_files(Some(8_192)).verdict, Verdict::Ok);
-        assert_eq!(judge_open_files(None).verdict, Verdict::Ok);
+        assert_eq!(judge_open_files(Some(1_024), 1).verdict, Verdict::Warn);
+        assert_eq!(judge_open_files(Some(8_192), 1).verdict, Verdict::Ok);
+        assert_eq!(judge_open_files(None, 1).verdict, Verdict::Ok);
     }
 }

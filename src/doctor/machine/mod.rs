@@ -36,7 +36,7 @@ pub(super) fn examine_kernel(config: Option<&Config>) -> Vec<Finding> {
     let in_pods = config.is_some_and(|config| config.kubernetes.is_some());
     let mut findings = capabilities::judge(capabilities::gather(), needed);
     findings.extend(inotify::judge(&inotify::gather(), sources));
-    findings.push(limits::judge_open_files(limits::open_files()));
+    findings.push(limits::judge_open_files(limits::open_files(), sources));
     findings.extend(core_pattern::judge(
         &core_pattern::gather(),
         &directories,
