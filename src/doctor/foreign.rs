@@ -14,7 +14,7 @@ use super::Finding;
 use crate::model::escaped;
 use crate::source::{self, Shape};
 use crate::spool;
-use crate::sys::{Dir, FileKind, Lease, read_lease};
+use crate::sys::{Dir, FileKind, Lease, Stat, read_lease};
 
 /// Most names that are looked at in one source.
 const NAMES_MAX: usize = 5_000;
@@ -26,6 +26,8 @@ pub(super) struct Met {
     pub(super) file: Option<Foreign>,
     /// Directories that were opened below the root.
     pub(super) directories: usize,
+    /// Whether one of them is another user's, or one that others may write.
+    pub(super) is_open_below: bool,
     /// The first directory that could not be.
     pub(super) denied: Option<(PathBuf, io::Error)>,
 }
@@ -106,6 +108,8 @@ impl Walk<'_> {
         match dir.open_dir(name) {
             Ok(below) => {
                 self.met.directories += 1;
+                let open = |stat: Stat| stat.uid != self.own_uid || stat.mode & 0o022 != 0;
+                self.met.is_open_below |= below.stat_self().is_ok_and(open);
                 levels.push(name.to_owned());
                 self.below(&below, levels);
                 levels.pop();

@@ -21,6 +21,7 @@ use crate::sys::{Dir, Lease, Stat, read_lease};
 pub(super) struct Facts {
     path: PathBuf,
     kubelets: bool,
+    managed: bool,
     quiet_period: Duration,
     own_uid: u32,
     found: Result<Found, Missing>,
@@ -76,6 +77,7 @@ pub(super) fn gather(config: &source::Config, state: u64) -> Facts {
     Facts {
         path: config.path.clone(),
         kubelets,
+        managed: config.managed,
         quiet_period: config.quiet_period,
         own_uid: rustix::process::geteuid().as_raw(),
         found: look(config, kubelets, state),
@@ -293,7 +295,8 @@ impl Facts {
                 format!("make it sticky: chmod 1733 {path}"),
             );
         }
-        if !is_open && in_pods && !found.met.has_directories() {
+        // A managed base has its directories made writable.
+        if !is_open && in_pods && !self.managed && !found.met.is_open_below {
             return Finding::warn(
                 ID,
                 path,
@@ -468,6 +471,33 @@ mod tests {
             0,
             "nothing is made"
         );
+    }
+
+    #[test]
+    fn a_closed_source_is_told_where_pods_can_write_nothing_below_it() {
+        let temp = tempfile::tempdir().expect("temp dir");
+        let chmod = |path: &Path, mode| {
+            fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("chmod");
+        };
+        let source = |managed| source::Config {
+            shape: Shape::Directory("{namespace}".parse().expect("a layout")),
+            managed,
+            ..config(temp.path())
+        };
+        let verdict = |managed| {
+            let findings = gather(&source(managed), 0).judge(true, false);
+            let mode = findings.iter().find(|f| f.id == "source.mode");
+            mode.map(|f| f.verdict)
+        };
+        chmod(temp.path(), 0o755);
+        assert_eq!(verdict(false), Some(Verdict::Warn));
+        assert_eq!(verdict(true), Some(Verdict::Ok));
+        let below = temp.path().join("shop");
+        fs::create_dir(&below).expect("made");
+        chmod(&below, 0o755);
+        assert_eq!(verdict(false), Some(Verdict::Warn));
+        chmod(&below, 0o1777);
+        assert_eq!(verdict(false), Some(Verdict::Ok));
     }
 
     #[test]

@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::api::apps::v1::DaemonSet;
-use k8s_openapi::api::core::v1::{Event, Node, Pod, PodSpec, Taint, Toleration};
+use k8s_openapi::api::core::v1::{
+    Event, Node, NodeSelectorRequirement, Pod, PodSpec, Taint, Toleration,
+};
 use kube::api::ListParams;
 use kube::{Api, Client};
 
@@ -389,6 +391,14 @@ fn judge_bare(name: &str, node: &Node, set: &DaemonSet, refused: Option<&str>) -
             "",
         );
     }
+    if let Some(key) = template.and_then(|spec| left_out(spec, node)) {
+        return Finding::skipped(
+            NODE,
+            name,
+            format!("the agents' nodeAffinity ({key}) leaves it out"),
+            "",
+        );
+    }
     let tolerations = template.and_then(|spec| spec.tolerations.as_deref());
     let taints = node.spec.as_ref().and_then(|spec| spec.taints.as_deref());
     let against = taints
@@ -426,6 +436,37 @@ fn judge_bare(name: &str, node: &Node, set: &DaemonSet, refused: Option<&str>) -
             "it has no agent",
             "look at the events of the DaemonSet (kubectl describe daemonset), and at its affinity",
         ),
+    }
+}
+
+/// The label by which the required affinity leaves a node out: none of the terms matches. A term that cannot be judged here may match.
+fn left_out<'a>(spec: &'a PodSpec, node: &Node) -> Option<&'a str> {
+    let affinity = spec.affinity.as_ref()?.node_affinity.as_ref()?;
+    let required = affinity
+        .required_during_scheduling_ignored_during_execution
+        .as_ref()?;
+    let mut against = None;
+    for term in &required.node_selector_terms {
+        let mut expressions = term.match_expressions.iter().flatten();
+        let unmet = expressions.find(|expression| !may_match(expression, node))?;
+        against = against.or(Some(unmet.key.as_str()));
+    }
+    against
+}
+
+fn may_match(expression: &NodeSelectorRequirement, node: &Node) -> bool {
+    let labels = node.metadata.labels.as_ref();
+    let value = labels.and_then(|labels| labels.get(&expression.key));
+    let is_among = || {
+        let mut values = expression.values.iter().flatten();
+        value.is_some_and(|value| values.any(|wanted| wanted == value))
+    };
+    match expression.operator.as_str() {
+        "In" => is_among(),
+        "NotIn" => !is_among(),
+        "Exists" => value.is_some(),
+        "DoesNotExist" => value.is_none(),
+        _ => true,
     }
 }
 
@@ -596,6 +637,55 @@ mod tests {
             let found = told[at + 1];
             assert_eq!((found.0, found.1), (node, verdict), "{told:#?}");
             assert!(found.2.contains(words), "{found:?}");
+        }
+    }
+
+    #[test]
+    fn a_node_that_the_affinity_leaves_out_needs_no_agent() {
+        let fargate = node("fargate", "linux", json!([]));
+        for (expressions, is_out) in [
+            (
+                json!([{"key": "kubernetes.io/os", "operator": "In", "values": ["linux"]}]),
+                false,
+            ),
+            (
+                json!([{"key": "kubernetes.io/os", "operator": "NotIn", "values": ["linux"]}]),
+                true,
+            ),
+            (
+                json!([{"key": "kubernetes.io/os", "operator": "DoesNotExist"}]),
+                true,
+            ),
+            (json!([{"key": "type", "operator": "Exists"}]), true),
+            (
+                json!([{"key": "cores", "operator": "Gt", "values": ["4"]}]),
+                false,
+            ),
+        ] {
+            let spec = json!({"containers": [], "affinity": {"nodeAffinity": {
+                "requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [{"matchExpressions": expressions}]},
+            }}});
+            let spec: PodSpec = serde_json::from_value(spec).expect("a PodSpec");
+            assert_eq!(left_out(&spec, &fargate).is_some(), is_out, "{spec:?}");
+        }
+    }
+
+    #[test]
+    fn what_has_ended_well_keeps_no_agent_waiting() {
+        let ended = |code: i32| {
+            json!([{
+                "name": "init", "ready": true, "restartCount": 0, "image": "", "imageID": "",
+                "state": {"terminated": {"exitCode": code, "reason": "Completed"}},
+            }])
+        };
+        for (phase, code, waits) in [
+            ("Running", 0, false),
+            ("Running", 1, false),
+            ("Pending", 0, false),
+            ("Pending", 1, true),
+        ] {
+            let status = json!({"phase": phase, "initContainerStatuses": ended(code)});
+            assert_eq!(pod("a", status).waits.is_some(), waits, "{phase} {code}");
         }
     }
 
