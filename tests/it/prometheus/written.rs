@@ -177,12 +177,13 @@ fn every_expression_is_about_what_is_selected_and_hides_no_absence() -> Result<(
 /// The one way of counting, without blanks.
 fn exact(metric: &str, selector: &str, window: &str) -> String {
     let exact = format!(
-        "(last_over_time({metric}{{{selector}}}[{window}])
+        "((last_over_time({metric}{{{selector}}}[{window}])
         - ({metric} offset {window}
            or last_over_time({metric}[1d] offset {window}) unless on (cluster, job, instance) salvage_build_info offset {window}
            or 0 * last_over_time({metric}[{window}])) >= 0
+        or last_over_time({metric}{{{selector}}}[{window}]))
         and resets({metric}[{window}]) == 0)
-        or floor((increase({metric}{{{selector}}}[{window}]) or 0 * last_over_time({metric}{{{selector}}}[{window}]))
+        or floor(increase({metric}{{{selector}}}[{window}])
            + (min_over_time({metric}[{window}]) unless {metric} offset {window} or 0 * min_over_time({metric}[{window}])))"
     );
     without_blanks(&exact)
@@ -203,8 +204,7 @@ fn what_begins_at_one_is_counted_in_one_way_everywhere() -> Result<()> {
     for (what, expression) in queries.chain(rules.map(|rule| (rule.name, rule.expression))) {
         let mut left = without_blanks(&expression);
         for metric in EXACT {
-            let begin = format!("(last_over_time({metric}{{");
-            while let Some((_, rest)) = left.split_once(&format!("({}", &begin[1..])) {
+            while let Some((_, rest)) = left.split_once(&format!("((last_over_time({metric}{{")) {
                 let (selector, rest) = rest.split_once("}[").context("a selector")?;
                 let (window, _) = rest.split_once(']').context("a window")?;
                 let form = exact(metric, selector, window);
