@@ -23,9 +23,10 @@ pub struct Metrics {
 }
 
 /// What came of an operation, as a label.
-const OUTCOMES: [&str; 8] = [
+const OUTCOMES: [&str; 9] = [
     "ok",
     "not_found",
+    "exists",
     "denied",
     "credentials",
     "throttled",
@@ -90,13 +91,13 @@ fn outcome(result: std::result::Result<(), &Problem>) -> &'static str {
     match result {
         Ok(()) => "ok",
         Err(Problem::NotFound | Problem::NoSuchUpload) => "not_found",
+        // What a put that is repeated is told, for one.
+        Err(Problem::AlreadyExists) => "exists",
         Err(Problem::Denied(_)) => "denied",
         Err(Problem::Credentials(_)) => "credentials",
         Err(Problem::Throttled(_)) => "throttled",
         Err(Problem::Unreachable(_)) => "unreachable",
-        Err(Problem::Refused(_) | Problem::AlreadyExists | Problem::NoBucket | Problem::Full) => {
-            "refused"
-        }
+        Err(Problem::Refused(_) | Problem::NoBucket | Problem::Full) => "refused",
         Err(Problem::Failed(_) | Problem::Mismatch(_)) => "failed",
     }
 }
