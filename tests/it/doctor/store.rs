@@ -160,7 +160,7 @@ fn a_store_that_never_answers_is_given_up_in_time() -> Result<()> {
     store.hang(S3Op::Put);
     let said = ward.ask()?;
     said.ensure_code(1)?;
-    said.ensure_says(("store.put", "fail", "does not answer within 30 s"))?;
+    said.ensure_says(("store.put", "fail", "does not answer within 25 s"))?;
     println!("given up after {:?}", said.took);
     store.healthy();
     Ok(())
