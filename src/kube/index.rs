@@ -165,7 +165,7 @@ impl PodIndex {
         pod.is_none_or(|pod| self.config.selection.selects(pod))
     }
 
-    /// Whether the pod that the API server or the kubelet knows by this UID has certainly been gone from this node for [`CERTAINLY`]: all pods have been known for as
+    /// Whether the pod that the API server or the kubelet knows by this UID has certainly been gone from this node for ten minutes: all pods have been known for as
     /// long, and it is not among those that lived since. Not where no pod lives here, or not ours: then this is not the node that was asked about.
     pub fn is_gone(&self, uid: &str, now: Timestamp) -> bool {
         let state = self.state();
