@@ -4,6 +4,7 @@
 //! Every type that enters a key, a state file or a manifest checks itself in its constructor, and serde goes through that
 //! constructor, so a hostile file cannot skip the check.
 
+mod capture;
 #[cfg(test)]
 pub(crate) mod changes;
 mod death;
@@ -23,6 +24,7 @@ mod text;
 mod units;
 mod upload;
 
+pub use capture::{CaptureKind, DumpType, InvalidCapture};
 pub use death::{Death, LastLines, Start};
 pub use digest::Sha256;
 pub use escape::{Escaped, escaped};
