@@ -117,8 +117,8 @@ impl fmt::Display for DumpType {
     }
 }
 
-stored_as_text!(CaptureKind, InvalidCapture);
-stored_as_text!(DumpType, InvalidCapture);
+stored_as_text!(CaptureKind => InvalidCapture);
+stored_as_text!(DumpType => InvalidCapture);
 
 #[cfg(test)]
 mod tests {
