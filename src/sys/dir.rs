@@ -17,7 +17,7 @@ use crate::model::FileId;
 
 /// An open directory.
 #[derive(Debug)]
-pub struct Dir(OwnedFd);
+pub struct Dir(pub(super) OwnedFd);
 
 /// What a name in a directory stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,7 +66,7 @@ pub struct Stat {
     pub mount: u64,
 }
 
-const BENEATH: ResolveFlags = ResolveFlags::BENEATH
+pub(super) const BENEATH: ResolveFlags = ResolveFlags::BENEATH
     .union(ResolveFlags::NO_SYMLINKS)
     .union(ResolveFlags::NO_MAGICLINKS)
     .union(ResolveFlags::NO_XDEV);
@@ -312,7 +312,7 @@ fn is_dot(name: &CStr) -> bool {
 }
 
 /// `openat2` resolves whole paths; below a source only single components are ever wanted.
-fn component(name: &OsStr) -> io::Result<&OsStr> {
+pub(super) fn component(name: &OsStr) -> io::Result<&OsStr> {
     let bytes = name.as_bytes();
     if bytes.is_empty() || bytes == b"." || bytes == b".." || bytes.contains(&b'/') {
         return Err(rustix::io::Errno::INVAL.into());
