@@ -25,13 +25,22 @@ pub struct Memory {
     pub limit: Option<u64>,
 }
 
-/// A container's control group, in a [`CgroupTree`](super::CgroupTree).
+/// A container's control group, as [`CgroupTree::place`](super::CgroupTree::place) found it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct MemoryCgroup {
-    /// From the root of the tree down to the process's own group.
-    pub(super) levels: Vec<String>,
-    /// How many of them there are to the pod's own; above it are the groups of classes and of the node.
-    pub(super) top: usize,
+pub struct MemoryCgroup(pub(super) Place);
+
+/// How it is reached.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    /// Through the node's tree.
+    InTree {
+        /// From the root of the tree down to the process's own group.
+        levels: Vec<String>,
+        /// How many of them there are to the pod's own; above it are the groups of classes and of the node.
+        top: usize,
+    },
+    /// Through what this process of the container sees mounted.
+    OfProcess(u32),
 }
 
 /// Why a file says nothing.
@@ -41,6 +50,8 @@ pub(super) enum Unread {
     Io(&'static str, io::Error),
     /// It is not what the kernel writes.
     Strange(&'static str),
+    /// What is mounted is no control group.
+    NoGroup,
 }
 
 /// Longest number; they have at most 20 digits.

@@ -1,25 +1,28 @@
 //! The node's tree of control groups, and a container's place in it.
 //!
 //! The agent has to see groups of other pods. Its own `/sys/fs/cgroup` shows its own group alone, and `/proc/<pid>/cgroup` tells ways that begin there
-//! (`/../../kubepods-burstable-pod….slice/cri-containerd-….scope`). Three ways were weighed:
+//! (`/../../kubepods-burstable-pod….slice/cri-containerd-….scope`). In this order, and with no further mount:
 //!
-//! - To mount the node's `/sys/fs/cgroup` into the agent: a volume more, and writable or not as the runtime pleases.
-//! - `/proc/<pid>/root/sys/fs/cgroup`, which is the container's own group as its runtime mounted it: a place that the container can replace where it may mount, and
-//!   that is another one with `hostPID` or a privileged pod.
-//! - `/proc/1/root/sys/fs/cgroup`, the node's own mount as its first process sees it. **This is taken**: captures have `hostPID` and `SYS_PTRACE` anyway, which is all
-//!   that it needs; no container can put anything in its place; it is opened once and only read, one level at a time, so no link leads out.
+//! 1. Its own `/sys/fs/cgroup`, where the agent finds itself in it by its own path: it is in no container, and this is the node's tree.
+//! 2. `/proc/1/root/sys/fs/cgroup`, the node's own mount as its first process sees it. Captures have `hostPID` and `SYS_PTRACE` anyway, which is all that it needs; no
+//!    container can put anything in its place. What is missing then is where the agent's own namespace begins, as that is what `/..` is relative to: at the root
+//!    where the first process is seen below `/`, else where `cgroup.procs` has the agent itself, looked for once.
+//! 3. `/proc/<pid>/root/sys/fs/cgroup` of each container, where the second is refused or the agent not found: AppArmor lets the runtimes' default profile look at processes of the same profile
+//!    only, and the first process has none. A runtime mounts a container's own group there, so there is no way to tell, and no limit of the pod to be seen. A
+//!    container that may mount can show another group than its own, and is captured for it within its own budget, as it would be for using that memory; that it is
+//!    a group and no file of the container's making is checked.
 //!
-//! What is missing then is where the agent's own namespace begins, as that is what `/..` is relative to. Where the first process of the node is seen below `/`, it
-//! begins at the root. Else it is the group whose `cgroup.procs` has the agent itself, looked for once.
-//!
-//! An agent that is in no container finds itself in its own `/sys/fs/cgroup`, by its own path; then that is the tree, and it needs no right at all.
-//!
-//! No descriptor of a group is kept: one that was removed would stay in the kernel with its memory.
+//! Everything is opened one level at a time and only read, so no link leads out. No descriptor of a group is kept: one that was removed would stay in the kernel with
+//! its memory.
+
+mod of_process;
+#[cfg(test)]
+mod tests;
 
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::cgroup::{self, Memory, MemoryCgroup, Unread};
+use super::cgroup::{self, Memory, MemoryCgroup, Place, Unread};
 use super::path::{CgroupPath, InvalidCgroup, Version, is_pod};
 use crate::model::escaped;
 use crate::sys::{Dir, FileKind};
@@ -30,12 +33,26 @@ const GROUPS_MAX: usize = 50_000;
 /// Longest file of `/proc` or of processes read.
 const TEXT_MAX: u64 = 1 << 20;
 
-/// The node's tree of control groups.
+/// The node's control groups.
 #[derive(Debug)]
 pub struct CgroupTree {
+    version: Version,
+    reach: Reach,
+}
+
+/// How they are reached.
+#[derive(Debug)]
+enum Reach {
+    Tree(Tree),
+    /// Only as each container sees its own; the directory is `/proc`.
+    OfProcesses(PathBuf),
+}
+
+/// The whole of them.
+#[derive(Debug)]
+struct Tree {
     root: Dir,
     shown: PathBuf,
-    version: Version,
     /// Where the agent's own namespace begins.
     own: Vec<String>,
 }
@@ -58,18 +75,7 @@ pub enum TreeError {
     /// The text of `/proc/<pid>/cgroup` tells no way.
     #[error(transparent)]
     Invalid(#[from] InvalidCgroup),
-    /// The agent did not find itself.
-    #[error(
-        "{}: the agent's own group is not among {groups} that were looked at, so where those of others are cannot be told",
-        escaped(path)
-    )]
-    Lost {
-        /// The tree.
-        path: PathBuf,
-        /// How many were looked at.
-        groups: usize,
-    },
-    /// A process that is not of this node, or whose memory is accounted by the other version.
+    /// A process that is not of this node.
     #[error(
         "control group {cgroup}: is not in the node's tree at {}",
         escaped(tree)
@@ -80,6 +86,11 @@ pub enum TreeError {
         /// The tree.
         tree: PathBuf,
     },
+    /// A process whose memory is accounted by the other version than the node's.
+    #[error(
+        "control group {0}: is of the other version of control groups than the node's first process"
+    )]
+    OtherVersion(String),
     /// The group was removed: its container is gone.
     #[error("control group {0}: is gone, and its container with it")]
     Gone(String),
@@ -94,6 +105,11 @@ pub enum TreeError {
         #[source]
         source: io::Error,
     },
+    /// A container shows something else in the place of its group.
+    #[error(
+        "control group {0}: what the container has at /sys/fs/cgroup is none, so its memory cannot be told"
+    )]
+    NoGroup(String),
     /// A file of the group has something else in it than the kernel writes.
     #[error("control group {cgroup}: {file} has no number where one is expected")]
     Strange {
@@ -108,7 +124,7 @@ impl CgroupTree {
     /// The tree of the node whose processes `proc` shows; in the agent that is `/proc`.
     ///
     /// # Errors
-    /// It cannot be reached, or the agent's own place in it not be told.
+    /// It cannot be reached, and that is not for a lack of rights.
     pub fn open(proc: &Path) -> Result<Self, TreeError> {
         Self::open_as(proc, std::process::id())
     }
@@ -121,37 +137,124 @@ impl CgroupTree {
         };
         let first = parse("1/cgroup")?;
         let own = parse("self/cgroup")?;
-        let tree = |process: &str| -> Result<Self, TreeError> {
-            let mut shown = proc.join(process).join("root/sys/fs/cgroup");
-            if first.version == Version::V1 {
-                shown.push("memory");
-            }
-            let root = Dir::open(&shown).map_err(|source| TreeError::Unreachable {
-                path: shown.clone(),
-                source,
-            })?;
-            Ok(Self {
-                root,
+        let version = first.version;
+        let tree = |process: &str| -> io::Result<Tree> {
+            let shown = proc.join(process).join(mount(version));
+            Ok(Tree {
+                root: Dir::open(&shown)?,
                 shown,
-                version: first.version,
                 own: Vec::new(),
             })
+        };
+        let whole = |tree| Self {
+            version,
+            reach: Reach::Tree(tree),
+        };
+        let of_processes = || Self {
+            version,
+            reach: Reach::OfProcesses(proc.to_owned()),
         };
         if first.up == 0
             && let Ok(own_mount) = tree("self")
             && own_mount.dir(&own.down).is_ok_and(|dir| holds(&dir, pid))
         {
-            return Ok(own_mount);
+            return Ok(whole(own_mount));
         }
-        let mut tree = tree("1")?;
+        let mut tree = match tree("1") {
+            Ok(tree) => tree,
+            Err(refused) if refused.kind() == io::ErrorKind::PermissionDenied => {
+                return Ok(of_processes());
+            }
+            Err(source) => {
+                return Err(TreeError::Unreachable {
+                    path: proc.join("1").join(mount(version)),
+                    source,
+                });
+            }
+        };
         if first.up > 0 {
-            tree.own = tree.find(pid, &own.down)?;
+            match tree.find(pid, &own.down) {
+                Some(own) => tree.own = own,
+                None => return Ok(of_processes()),
+            }
         }
-        Ok(tree)
+        Ok(whole(tree))
     }
 
+    /// Whether the whole tree is seen: else a pod's own limit is not, and what a container shows is believed.
+    pub const fn is_whole(&self) -> bool {
+        matches!(self.reach, Reach::Tree(_))
+    }
+
+    /// The place of the process `pid` of a container, by the text of its `/proc/<pid>/cgroup`.
+    ///
+    /// # Errors
+    /// It has none on this node.
+    pub fn place(&self, pid: u32, text: &str) -> Result<MemoryCgroup, TreeError> {
+        let path = CgroupPath::parse(text)?;
+        if path.version != self.version {
+            return Err(TreeError::OtherVersion(path.to_string()));
+        }
+        let tree = match &self.reach {
+            Reach::Tree(tree) => tree,
+            Reach::OfProcesses(_) => return Ok(MemoryCgroup(Place::OfProcess(pid))),
+        };
+        let stays = tree.own.len().checked_sub(path.up);
+        let stays = stays.ok_or_else(|| TreeError::Outside {
+            cgroup: path.to_string(),
+            tree: tree.shown.clone(),
+        })?;
+        let levels = [&tree.own[..stays], path.down.as_slice()].concat();
+        // Above its pod are the limits of classes and of the node, which are everybody's; where there is no pod, only its own counts.
+        let pod = levels.iter().rposition(|level| is_pod(level));
+        let top = pod.map_or(levels.len(), |pod| pod + 1);
+        Ok(MemoryCgroup(Place::InTree { levels, top }))
+    }
+
+    /// The memory of a container: of the process's own group or the nearest above it that has a limit, up to its pod's. A process may be in a group that its
+    /// container made, and a pod may have a limit where its container has none.
+    ///
+    /// # Errors
+    /// It is gone, or cannot be read.
+    pub fn read(&self, group: &MemoryCgroup) -> Result<Memory, TreeError> {
+        match (&self.reach, &group.0) {
+            (Reach::Tree(tree), Place::InTree { levels, top }) => {
+                let explain = |unread| explain(show(levels), unread);
+                tree.read(self.version, levels, *top).map_err(explain)
+            }
+            (Reach::OfProcesses(proc), Place::OfProcess(pid)) => {
+                let explain = |unread| explain(format!("of process {pid}"), unread);
+                let dir = of_process::open(proc, *pid, self.version).map_err(explain)?;
+                memory(&dir, self.version).map_err(explain)
+            }
+            // Of another tree than this.
+            (_, Place::InTree { levels, .. }) => Err(TreeError::Gone(show(levels))),
+            (_, Place::OfProcess(pid)) => Err(TreeError::Gone(format!("of process {pid}"))),
+        }
+    }
+}
+
+/// Where control groups are mounted, below a process's root.
+fn mount(version: Version) -> &'static str {
+    match version {
+        Version::V1 => "root/sys/fs/cgroup/memory",
+        Version::V2 => "root/sys/fs/cgroup",
+    }
+}
+
+fn memory(dir: &Dir, version: Version) -> Result<Memory, Unread> {
+    let limit = cgroup::limit(dir, version)?;
+    let (usage, working_set) = cgroup::usage(dir, version)?;
+    Ok(Memory {
+        usage,
+        working_set,
+        limit,
+    })
+}
+
+impl Tree {
     /// Where the namespace begins in which the process `pid` is at `below`.
-    fn find(&self, pid: u32, below: &[String]) -> Result<Vec<String>, TreeError> {
+    fn find(&self, pid: u32, below: &[String]) -> Option<Vec<String>> {
         let mut looked_at = 0;
         let mut open = vec![Vec::<String>::new()];
         while let Some(levels) = open.pop() {
@@ -161,7 +264,7 @@ impl CgroupTree {
             if let Some(above) = levels.strip_suffix(below)
                 && holds(&dir, pid)
             {
-                return Ok(above.to_vec());
+                return Some(above.to_vec());
             }
             let Ok(entries) = dir.entries() else { continue };
             for entry in entries.flatten() {
@@ -174,58 +277,26 @@ impl CgroupTree {
                 }
             }
         }
-        Err(TreeError::Lost {
-            path: self.shown.clone(),
-            groups: looked_at,
-        })
+        None
     }
 
-    /// The place of a process by the text of its `/proc/<pid>/cgroup`.
-    ///
-    /// # Errors
-    /// It has none in this tree.
-    pub fn place(&self, text: &str) -> Result<MemoryCgroup, TreeError> {
-        let path = CgroupPath::parse(text)?;
-        let stays = self.own.len().checked_sub(path.up);
-        let (Some(stays), true) = (stays, path.version == self.version) else {
-            return Err(TreeError::Outside {
-                cgroup: path.to_string(),
-                tree: self.shown.clone(),
-            });
+    fn read(&self, version: Version, levels: &[String], top: usize) -> Result<Memory, Unread> {
+        let read = |depth: usize| {
+            let dir = self.dir(&levels[..depth]);
+            let dir = dir.map_err(|error| Unread::Io("its directory", error))?;
+            memory(&dir, version)
         };
-        let levels = [&self.own[..stays], path.down.as_slice()].concat();
-        // Above its pod are the limits of classes and of the node, which are everybody's; where there is no pod, only its own counts.
-        let pod = levels.iter().rposition(|level| is_pod(level));
-        let top = pod.map_or(levels.len(), |pod| pod + 1);
-        Ok(MemoryCgroup { levels, top })
-    }
-
-    /// The memory of a container: of the process's own group or the nearest above it that has a limit, up to its pod's. A process may be in a group that its
-    /// container made, and a pod may have a limit where its container has none.
-    ///
-    /// # Errors
-    /// It is gone, or cannot be read.
-    pub fn read(&self, group: &MemoryCgroup) -> Result<Memory, TreeError> {
-        let explain = |unread| explain(&group.levels, unread);
-        let open = |depth: usize| {
-            let dir = self.dir(&group.levels[..depth]);
-            dir.map_err(|error| explain(Unread::Io("its directory", error)))
-        };
-        let own = group.levels.len();
-        let mut found = (open(own)?, None);
-        for depth in (group.top..=own).rev() {
-            let dir = open(depth)?;
-            if let Some(limit) = cgroup::limit(&dir, self.version).map_err(explain)? {
-                found = (dir, Some(limit));
-                break;
-            }
+        let own = read(levels.len())?;
+        let mut depth = levels.len();
+        let mut nearest = own;
+        while nearest.limit.is_none() && depth > top {
+            depth -= 1;
+            nearest = read(depth)?;
         }
-        let (dir, limit) = found;
-        let (usage, working_set) = cgroup::usage(&dir, self.version).map_err(explain)?;
-        Ok(Memory {
-            usage,
-            working_set,
-            limit,
+        Ok(if nearest.limit.is_some() {
+            nearest
+        } else {
+            own
         })
     }
 
@@ -242,8 +313,7 @@ fn show(levels: &[String]) -> String {
     escaped(&format!("/{}", levels.join("/"))).to_string()
 }
 
-fn explain(levels: &[String], unread: Unread) -> TreeError {
-    let cgroup = show(levels);
+fn explain(cgroup: String, unread: Unread) -> TreeError {
     match unread {
         // A group that goes while it is read says ENODEV.
         Unread::Io(_, source)
@@ -258,6 +328,7 @@ fn explain(levels: &[String], unread: Unread) -> TreeError {
             source,
         },
         Unread::Strange(file) => TreeError::Strange { cgroup, file },
+        Unread::NoGroup => TreeError::NoGroup(cgroup),
     }
 }
 
@@ -280,6 +351,3 @@ fn holds(dir: &Dir, pid: u32) -> bool {
         .and_then(|file| io::Read::read_to_string(&mut io::Read::take(file, TEXT_MAX), &mut text));
     read.is_ok() && text.lines().any(|line| line == pid)
 }
-
-#[cfg(test)]
-mod tests;

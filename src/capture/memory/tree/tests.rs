@@ -89,7 +89,7 @@ fn a_container_is_found_from_a_namespace_of_ones_own() {
     node.v2(&container, "4712\n", 524_288_000, "536870912");
     let tree = node.open().expect("a tree");
     let told = format!("0::/../../kubepods-burstable-pod{UID}.slice/{scope}\n");
-    let group = tree.place(&told).expect("a place");
+    let group = tree.place(4_712, &told).expect("a place");
     let expected = Memory {
         usage: 524_288_000,
         working_set: 524_288_000 - 41_943_040,
@@ -113,7 +113,7 @@ fn the_nearest_limit_up_to_the_pods_counts_and_none_above_it() {
     node.v2(&inner, "4712\n", 500 << 20, "max");
     let tree = node.open().expect("a tree");
     let told = format!("0::/../../../..{inner}\n");
-    let group = tree.place(&told).expect("a place");
+    let group = tree.place(4_712, &told).expect("a place");
     let read = || {
         let memory = tree.read(&group).expect("read");
         (memory.usage, memory.limit)
@@ -138,7 +138,7 @@ fn version_1_has_the_memory_where_it_is_mounted() {
     node.v1(&container, 100 << 20, 128 << 20);
     let tree = node.open().expect("a tree");
     let read = |group: &str| {
-        let place = tree.place(&text(group)).expect("a place");
+        let place = tree.place(4_712, &text(group)).expect("a place");
         tree.read(&place).expect("read")
     };
     let expected = Memory {
@@ -149,8 +149,14 @@ fn version_1_has_the_memory_where_it_is_mounted() {
     assert_eq!(read(&container), expected);
     // The largest number that is a multiple of a page is no limit.
     assert_eq!(read(pod).limit, None);
-    let other = tree.place("0::/a\n").expect_err("version 2").to_string();
-    assert!(other.starts_with("control group /a: is not in"), "{other}");
+    let other = tree
+        .place(4_712, "0::/a\n")
+        .expect_err("version 2")
+        .to_string();
+    assert!(
+        other.starts_with("control group /a: is of the other"),
+        "{other}"
+    );
 }
 
 #[test]
@@ -165,7 +171,7 @@ fn an_agent_in_no_container_needs_the_first_process_for_nothing() {
     node.put(&file("/app", "memory.max"), "60000000\n");
     node.put(&file("/app", "memory.stat"), STAT);
     let tree = node.open().expect("a tree");
-    let memory = tree.read(&tree.place("0::/app\n").expect("a place"));
+    let memory = tree.read(&tree.place(4_712, "0::/app\n").expect("a place"));
     assert_eq!(memory.expect("read").limit, Some(60_000_000));
     // What is mounted is a container's own group: the agent is not where its path leads.
     node.put(
@@ -185,13 +191,18 @@ fn what_is_not_there_is_said_with_what_to_do() {
     node.v2("", "", 0, "max");
     node.v2("/init.scope", "1\n", 0, "max");
     node.v2("/agent.scope", "47110\n", 0, "max");
-    let error = node.open().expect_err("the agent is nowhere").to_string();
-    assert!(error.contains("is not among 3 that were"), "{error}");
+    assert!(
+        !node.open().expect("a tree").is_whole(),
+        "the agent is nowhere"
+    );
     let tree = systemd().open().expect("a tree");
-    for text in ["0::/../../../../../a\n", "4:memory:/a\n"] {
-        let place = tree.place(text);
-        assert!(matches!(place, Err(TreeError::Outside { .. })), "{text}");
-    }
+    let place = tree.place(4_712, "0::/../../../../../a\n");
+    assert!(matches!(place, Err(TreeError::Outside { .. })), "{place:?}");
+    let place = tree.place(4_712, "4:memory:/a\n");
+    assert!(
+        matches!(place, Err(TreeError::OtherVersion(_))),
+        "{place:?}"
+    );
 }
 
 #[test]
@@ -209,7 +220,7 @@ fn nothing_leads_out_of_the_tree() {
     let tree = node.open().expect("a tree");
     let read = |name: &str| {
         let told = format!("0::/../../../../{name}\n");
-        tree.read(&tree.place(&told).expect("a place"))
+        tree.read(&tree.place(4_712, &told).expect("a place"))
     };
     for name in ["link", "strange"] {
         let memory = read(name);
@@ -221,6 +232,29 @@ fn nothing_leads_out_of_the_tree() {
         read("words").expect_err("no number").to_string(),
         "control group /words: memory.max has no number where one is expected"
     );
+}
+
+#[test]
+fn files_of_a_containers_own_making_are_no_group() {
+    let node = Node::new("0::/\n", "0::/\n");
+    let tree = CgroupTree {
+        version: Version::V2,
+        reach: Reach::OfProcesses(node.0.path().to_owned()),
+    };
+    let read = || {
+        let place = tree.place(7, "0::/../x\n").expect("a place");
+        tree.read(&place).expect_err("no group")
+    };
+    assert!(matches!(read(), TreeError::Gone(_)));
+    node.put("7/root/sys/fs/cgroup/memory.max", "1\n");
+    node.put("7/root/sys/fs/cgroup/memory.current", "1\n");
+    node.put("7/root/sys/fs/cgroup/memory.stat", STAT);
+    assert!(matches!(read(), TreeError::NoGroup(_)));
+    // A link to the agent's own.
+    let place = node.0.path().join("7/root/sys/fs/cgroup");
+    std::fs::remove_dir_all(&place).expect("removed");
+    std::os::unix::fs::symlink("/sys/fs/cgroup", &place).expect("a link");
+    assert!(matches!(read(), TreeError::Unreadable { .. }));
 }
 
 mod as_root {
@@ -237,48 +271,103 @@ mod as_root {
         }
     }
 
-    /// Goes into the group `$1`, holds 32 MiB that nobody can take back, says so, and waits for the end of its input.
-    const HOLD: &str = r#"
-        echo $$ > "$1/cgroup.procs" &&
-        exec perl -e '$x = "a" x (32 << 20); $| = 1; print "ready\n"; <STDIN>'
-    "#;
+    impl Group {
+        /// A group with a limit of 256 MiB, and which version it is of.
+        fn new(name: &str) -> (Self, Version) {
+            let first = std::fs::read_to_string("/proc/1/cgroup").expect("a text");
+            let version = CgroupPath::parse(&first).expect("a path").version();
+            let (mount, limit) = match version {
+                Version::V1 => ("/sys/fs/cgroup/memory", "memory.limit_in_bytes"),
+                Version::V2 => ("/sys/fs/cgroup", "memory.max"),
+            };
+            let name = format!("salvage-test-{name}-{}", std::process::id());
+            let group = Self(Path::new(mount).join(name));
+            std::fs::create_dir(&group.0).expect("a group");
+            std::fs::write(group.0.join(limit), "268435456").expect("a limit");
+            (group, version)
+        }
+
+        /// Runs `script` in the group until it says `ready`, looks at it, and ends it by the end of its input.
+        fn look<T>(&self, script: &str, look: impl FnOnce(u32) -> T) -> T {
+            let script = format!("echo $$ > \"$1/cgroup.procs\" && {script}");
+            let mut child = Command::new("sh")
+                .args(["-c", &script, "sh"])
+                .arg(&self.0)
+                .stdin(Stdio::piped())
+                .stdout(Stdio::piped())
+                .spawn()
+                .expect("a process");
+            let mut said = String::new();
+            let out = child.stdout.take().expect("a pipe");
+            io::BufRead::read_line(&mut io::BufReader::new(out), &mut said).expect("a line");
+            let seen = (said == "ready\n").then(|| look(child.id()));
+            drop(child.stdin.take());
+            let status = child.wait().expect("an end");
+            seen.unwrap_or_else(|| panic!("the process said {said:?} and ended with {status}"))
+        }
+    }
+
+    /// Holds 32 MiB that nobody can take back, says so, and waits for the end of its input.
+    const HOLD: &str = r#"exec perl -e '$x = "a" x (32 << 20); $| = 1; print "ready\n"; <STDIN>'"#;
+
+    /// The same as a runtime would start it: with its group mounted as the only one.
+    const CONFINED_V1: &str = r#"exec unshare --cgroup --mount sh -ec '
+        mount -t tmpfs none /sys/fs/cgroup && mkdir /sys/fs/cgroup/memory
+        mount -t cgroup -o memory none /sys/fs/cgroup/memory; exec sh -c "$0"'"#;
+    const CONFINED_V2: &str = r#"exec unshare --cgroup --mount sh -ec '
+        mount -t tmpfs none /sys/fs && mkdir /sys/fs/cgroup
+        mount -t cgroup2 none /sys/fs/cgroup; exec sh -c "$0"'"#;
+
+    fn cgroup_of(pid: u32) -> String {
+        std::fs::read_to_string(format!("/proc/{pid}/cgroup")).expect("a text")
+    }
+
+    fn assert_holds(memory: &Memory) {
+        assert_eq!(memory.limit, Some(256 << 20));
+        let holds = (32 << 20..=memory.usage).contains(&memory.working_set);
+        assert!(holds && memory.usage <= 256 << 20, "{memory:?}");
+    }
 
     /// The kernel's own files, of a group with a limit.
     #[test]
     #[ignore = "needs root; tests/run runs it as root"]
     fn the_memory_of_a_real_group_is_read() {
-        let first = std::fs::read_to_string("/proc/1/cgroup").expect("a text");
-        let (mount, limit) = match CgroupPath::parse(&first).expect("a path").version() {
-            Version::V1 => ("/sys/fs/cgroup/memory", "memory.limit_in_bytes"),
-            Version::V2 => ("/sys/fs/cgroup", "memory.max"),
-        };
-        let name = format!("salvage-test-{}", std::process::id());
-        let group = Group(Path::new(mount).join(name));
-        std::fs::create_dir(&group.0).expect("a group");
-        std::fs::write(group.0.join(limit), "268435456").expect("a limit");
-        let mut child = Command::new("sh")
-            .args(["-c", HOLD, "sh"])
-            .arg(&group.0)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("a process");
-        let mut said = String::new();
-        let out = child.stdout.take().expect("a pipe");
-        io::BufRead::read_line(&mut io::BufReader::new(out), &mut said).expect("a line");
+        let (group, _) = Group::new("tree");
         let tree = CgroupTree::open(Path::new("/proc")).expect("a tree");
-        let text = format!("/proc/{}/cgroup", child.id());
-        let text = std::fs::read_to_string(text).expect("a text");
-        let place = tree.place(&text).expect("a place");
-        let memory = tree.read(&place);
-        drop(child.stdin.take());
-        child.wait().expect("an end");
-        assert_eq!(said, "ready\n");
-        let memory = memory.expect("read");
-        assert_eq!(memory.limit, Some(256 << 20));
-        let holds = (32 << 20..=memory.usage).contains(&memory.working_set);
-        assert!(holds && memory.usage <= 256 << 20, "{memory:?}");
+        assert!(tree.is_whole());
+        let (place, memory) = group.look(HOLD, |pid| {
+            let place = tree.place(pid, &cgroup_of(pid)).expect("a place");
+            let memory = tree.read(&place);
+            (place, memory)
+        });
+        assert_holds(&memory.expect("read"));
         drop(group);
         assert!(matches!(tree.read(&place), Err(TreeError::Gone(_))));
+    }
+
+    #[test]
+    #[ignore = "needs root; tests/run runs it as root"]
+    fn a_container_shows_the_memory_of_its_own_group() {
+        let (group, version) = Group::new("own");
+        let tree = CgroupTree {
+            version,
+            reach: Reach::OfProcesses("/proc".into()),
+        };
+        let confined = match version {
+            Version::V1 => CONFINED_V1,
+            Version::V2 => CONFINED_V2,
+        };
+        let script = format!("{confined} {}", quoted(HOLD));
+        let (place, memory) = group.look(&script, |pid| {
+            let place = tree.place(pid, &cgroup_of(pid)).expect("a place");
+            let memory = tree.read(&place);
+            (place, memory)
+        });
+        assert_holds(&memory.expect("read"));
+        assert!(matches!(tree.read(&place), Err(TreeError::Gone(_))));
+    }
+
+    fn quoted(script: &str) -> String {
+        format!("'{}'", script.replace('\'', r"'\''"))
     }
 }
