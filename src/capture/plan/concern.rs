@@ -38,7 +38,7 @@ pub enum Trouble {
         /// What may be.
         limit: u64,
     },
-    /// The runtime may drop events, silently: the snapshot would look whole.
+    /// The runtime may drop events: it sends none while it walks the heap, so what does not fit its buffer is lost (65 of 176 MB with a buffer of 64 MB).
     Buffer {
         /// What there may be to say.
         bytes: u64,
@@ -177,7 +177,7 @@ impl fmt::Display for Concern {
             Trouble::Buffer { bytes, buffer } => {
                 write!(
                     f,
-                    "{what} may be {} of events, and the runtime holds {}: of a heap of many small objects it would drop the rest without saying so",
+                    "{what} may be {} of events, and the runtime holds {}: of a heap of many small objects it drops the rest",
                     size(bytes),
                     size(buffer)
                 )?;

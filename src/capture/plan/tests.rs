@@ -295,7 +295,7 @@ fn people_read_the_numbers_and_what_to_do() {
     gcdump.probe = None;
     assert_eq!(
         said(&gcdump),
-        "a gcdump may be 1.1 GiB of events, and the runtime holds 256.0 MiB: of a heap of many small objects it would drop the rest without saying so; take a heap dump to be sure"
+        "a gcdump may be 1.1 GiB of events, and the runtime holds 256.0 MiB: of a heap of many small objects it drops the rest; take a heap dump to be sure"
     );
     let mut large = service(DUMP(DumpType::Heap));
     large.max_bytes = GIB;
