@@ -24,6 +24,7 @@ the volume themselves use it, and so do pods from before a change to hostPath.
     "store" $store
     "shutdown" (dict "grace_period" (printf "%ds" (sub (int .Values.terminationGracePeriodSeconds) 10)))
     "kubernetes" (dict "enabled" true) -}}
+{{- if .Values.captures.enabled }}{{ $_ := set $config "captures" (dict "enabled" true) }}{{ end -}}
 {{- mustMergeOverwrite $config (deepCopy .Values.config) | toYaml -}}
 {{- end -}}
 
@@ -54,8 +55,15 @@ the volume themselves use it, and so do pods from before a change to hostPath.
 {{- if and $v.injection.sizeLimit (eq $v.injection.volume "hostPath") -}}
 {{- fail "injection.sizeLimit bounds an emptyDir, and injection.volume is hostPath; the agent's config.spool bounds what is held there" -}}
 {{- end -}}
+{{- $captures := default dict $v.config.captures -}}
+{{- if and (hasKey $captures "enabled") (ne (toString $captures.enabled) (toString $v.captures.enabled)) -}}
+{{- fail (printf "config.captures.enabled: leave it out and use --set captures.enabled=%v, which gives the agent what captures need as well" $captures.enabled) -}}
+{{- end -}}
 
 {{- $config := include "salvage.composed" . | fromYaml -}}
+{{- if and $v.captures.enabled (not $config.kubernetes.enabled) -}}
+{{- fail "captures.enabled: captures are asked for by objects of Kubernetes; config.kubernetes.enabled=false has no use for it" -}}
+{{- end -}}
 {{- $places := list -}}
 {{- range $config.sources }}{{ $places = append $places (default (default dict .kubelet_volumes).volume .path) }}{{ end -}}
 {{- if ne (len $places) (len (uniq $places)) -}}

@@ -44,6 +44,11 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 {{- end -}}
 {{- end -}}
 
+{{/* The agent's capabilities; security.md says what each is for. */}}
+{{- define "salvage.capabilities" -}}
+DAC_READ_SEARCH, DAC_OVERRIDE, FOWNER, LEASE{{ if .Values.captures.enabled }}, SYS_PTRACE{{ end }}
+{{- end -}}
+
 {{/* On OpenShift no other type reaches the dumps of containers. */}}
 {{- define "salvage.seLinuxOptions" -}}
 {{- $options := .Values.seLinuxOptions -}}

@@ -119,6 +119,7 @@ fn the_configuration_says_what_the_values_say() -> Result<()> {
         of("without-kubernetes")?["kubernetes"],
         json!({"enabled": false})
     );
+    assert_eq!(of("captures")?["captures"], json!({"enabled": true}));
     let more = of("more-of-everything")?;
     assert_eq!(
         (&more["listen"], &more["state_dir"]),
@@ -169,6 +170,7 @@ fn pods_are_replaced_when_what_they_read_at_start_changes_and_not_otherwise() ->
         json!({"config": {"spool": {"max_use": "1GiB"}}}),
         json!({"config": {"kubernetes": {"events": false}}}),
         json!({"injection": {"volume": "hostPath"}}),
+        json!({"captures": {"enabled": true}}),
         json!({"stateDir": "/data"}),
         json!({"listenAddress": "127.0.0.1"}),
         keys("one"),

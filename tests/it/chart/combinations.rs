@@ -111,6 +111,13 @@ fn named() -> Vec<(&'static str, Case)> {
                 json!({"monitoring": {"enabled": true, "monitor": {"kind": "none"}, "rules": {"enabled": false}}}),
             ),
         ),
+        ("captures", of(json!({"captures": {"enabled": true}}))),
+        (
+            "captures-on-openshift",
+            of(
+                json!({"captures": {"enabled": true, "crd": false, "aggregateToAdmin": true}, "openshift": {"enabled": true}}),
+            ),
+        ),
         (
             "network-policy",
             of(json!({

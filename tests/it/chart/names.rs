@@ -7,9 +7,10 @@ use serde_json::json;
 
 use super::{Case, Document, NAMESPACE, RELEASE, every, render, rendered};
 
-const OF_THE_CLUSTER: [&str; 6] = [
+const OF_THE_CLUSTER: [&str; 7] = [
     "ClusterRole",
     "ClusterRoleBinding",
+    "CustomResourceDefinition",
     "MutatingAdmissionPolicy",
     "MutatingAdmissionPolicyBinding",
     "PriorityClass",
@@ -43,7 +44,11 @@ fn names_are_short_enough_and_there_once() -> Result<()> {
         let mut ids = BTreeSet::new();
         for document in &rendered.documents {
             let label = document.name();
-            let of_dns = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+            // That of a kind has its group in it.
+            let is_kind = document.kind() == "CustomResourceDefinition";
+            let of_dns = |c: char| {
+                c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || (is_kind && c == '.')
+            };
             ensure!(
                 (1..=63).contains(&label.len())
                     && label.chars().all(of_dns)
@@ -175,10 +180,14 @@ fn labels_of_ones_own_do_not_take_the_pods_from_their_daemonset() -> Result<()> 
 #[ignore = "needs Helm; tests/run provisions it"]
 fn two_releases_share_no_object_of_the_cluster() -> Result<()> {
     let everything = json!({
+        "captures": {"enabled": true},
         "monitoring": {"enabled": true}, "priorityClass": {"create": true}, "openshift": {"enabled": true}, "networkPolicy": {"enabled": true},
     });
-    let of_cluster = |release: &str, namespace: &str| -> Result<BTreeSet<String>> {
-        let made = rendered(Case::of(everything.clone()).named(release, namespace))?;
+    let of_cluster = |release: &str, namespace: &str, crd: bool| -> Result<BTreeSet<String>> {
+        let mut values = everything.clone();
+        // A kind is there once for all.
+        values["captures"]["crd"] = json!(crd);
+        let made = rendered(Case::of(values).named(release, namespace))?;
         let of_cluster = made
             .documents
             .iter()
@@ -186,8 +195,8 @@ fn two_releases_share_no_object_of_the_cluster() -> Result<()> {
         Ok(of_cluster.map(Document::id).collect())
     };
     let (one, other) = (
-        of_cluster("salvage", "one")?,
-        of_cluster("salvage-too", "two")?,
+        of_cluster("salvage", "one", true)?,
+        of_cluster("salvage-too", "two", false)?,
     );
     let kinds: BTreeSet<_> = one.iter().filter_map(|id| id.split('/').next()).collect();
     assert_eq!(kinds, OF_THE_CLUSTER.into());

@@ -197,6 +197,21 @@ fn wrong_values_are_refused_with_their_key() -> Result<()> {
             ],
         ),
         (
+            "captures without what they need",
+            json!({"config": {"captures": {"enabled": true}}}),
+            &["config.captures.enabled", "--set captures.enabled=true"],
+        ),
+        (
+            "captures that are on and off",
+            json!({"captures": {"enabled": true}, "config": {"captures": {"enabled": false}}}),
+            &["config.captures.enabled", "--set captures.enabled=false"],
+        ),
+        (
+            "captures that nobody can ask for",
+            json!({"captures": {"enabled": true}, "config": {"kubernetes": {"enabled": false}}}),
+            &["captures.enabled", "config.kubernetes.enabled"],
+        ),
+        (
             "an unknown monitor",
             json!({"monitoring": {"monitor": {"kind": "Probe"}}}),
             &["/monitoring/monitor/kind", "PodMonitor"],

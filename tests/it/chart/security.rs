@@ -1,5 +1,7 @@
 //! What the agent's pod may do: asserted whole, so that nothing can be added beside it, in every combination.
 
+use std::collections::BTreeMap;
+
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
@@ -7,7 +9,7 @@ use super::{Document, Rendered, every, walk};
 
 #[test]
 #[ignore = "needs Helm; tests/run provisions it"]
-fn the_agent_has_four_capabilities_and_nothing_else() -> Result<()> {
+fn the_agent_has_four_capabilities_and_for_captures_a_fifth() -> Result<()> {
     for (name, rendered) in every()? {
         let spec = &rendered.pod()?["spec"];
         let pod =
@@ -25,8 +27,14 @@ fn the_agent_has_four_capabilities_and_nothing_else() -> Result<()> {
             "readOnlyRootFilesystem": true,
             "capabilities": {"drop": ["ALL"], "add": ["DAC_READ_SEARCH", "DAC_OVERRIDE", "FOWNER", "LEASE"]},
         });
+        if takes_captures(name) {
+            let add = expected["capabilities"]["add"].as_array_mut();
+            add.context("a list")?.push(json!("SYS_PTRACE"));
+        }
         match name.as_str() {
-            "openshift" => expected["seLinuxOptions"] = json!({"type": "spc_t"}),
+            "openshift" | "captures-on-openshift" => {
+                expected["seLinuxOptions"] = json!({"type": "spc_t"})
+            }
             "openshift-by-hand" => {
                 expected["seLinuxOptions"] = json!({"type": "spc_t", "level": "s0"})
             }
@@ -51,9 +59,14 @@ fn the_agent_has_four_capabilities_and_nothing_else() -> Result<()> {
     Ok(())
 }
 
+/// The combinations with captures. What is asserted of them is what that one value adds.
+fn takes_captures(name: &str) -> bool {
+    name.starts_with("captures")
+}
+
 #[test]
 #[ignore = "needs Helm; tests/run provisions it"]
-fn no_pod_shares_a_namespace_of_the_node_or_sets_the_kernel() -> Result<()> {
+fn no_pod_shares_a_namespace_of_the_node_but_for_captures_that_of_processes() -> Result<()> {
     for (name, rendered) in every()? {
         for document in &rendered.documents {
             let mut found = Vec::new();
@@ -72,7 +85,96 @@ fn no_pod_shares_a_namespace_of_the_node_or_sets_the_kernel() -> Result<()> {
                     found.push(path.to_owned());
                 }
             });
-            ensure!(found.is_empty(), "{name}: {}: {found:?}", document.id());
+            let expected: &[&str] = if takes_captures(name) && document.kind() == "DaemonSet" {
+                &["/spec/template/spec/hostPID"]
+            } else {
+                &[]
+            };
+            assert_eq!(found, expected, "{name}: {}", document.id());
+        }
+    }
+    Ok(())
+}
+
+/// Everything that the value adds, by what the defaults are without it.
+#[test]
+#[ignore = "needs Helm; tests/run provisions it"]
+fn captures_add_what_is_listed_and_nothing_else() -> Result<()> {
+    let of = |name: &str| every()?.get(name).with_context(|| name.to_owned());
+    let (before, after) = (of("defaults")?, of("captures")?);
+    let by_id = |rendered: &Rendered| -> BTreeMap<String, Value> {
+        let documents = rendered.documents.iter();
+        documents
+            .map(|document| (document.id(), document.object.clone()))
+            .collect()
+    };
+    let (before, mut after) = (by_id(before), by_id(after));
+    let added: Vec<_> = after
+        .keys()
+        .filter(|id| !before.contains_key(*id))
+        .collect();
+    assert_eq!(
+        added,
+        [
+            "ClusterRole/salvage-capture",
+            "CustomResourceDefinition/captures.salvage.dev"
+        ]
+    );
+    let people = &after["ClusterRole/salvage-capture"];
+    let all = json!(["create", "get", "list", "watch", "delete"]);
+    let rule = json!([{"apiGroups": ["salvage.dev"], "resources": ["captures"], "verbs": all}]);
+    assert_eq!(people["rules"], rule);
+    ensure!(people.get("aggregationRule").is_none(), "{people}");
+
+    let set = after.get_mut("DaemonSet/salvage").context("the agent")?;
+    let template = &mut set["spec"]["template"];
+    let spec = template["spec"].as_object_mut().context("a pod")?;
+    assert_eq!(spec.remove("hostPID"), Some(json!(true)));
+    let add = &mut spec["containers"][0]["securityContext"]["capabilities"]["add"];
+    let last = add.as_array_mut().context("capabilities")?.pop();
+    assert_eq!(last, Some(json!("SYS_PTRACE")));
+    let set = "DaemonSet/salvage";
+    let checksum = "/spec/template/metadata/annotations/checksum~1config";
+    let before_sum = before[set].pointer(checksum).context("a checksum")?;
+    let after_sum = after.get_mut(set).and_then(|set| set.pointer_mut(checksum));
+    *after_sum.context("a checksum")? = before_sum.clone();
+    let role = after.get_mut("ClusterRole/salvage").context("a role")?;
+    let rules = role["rules"].as_array_mut().context("rules")?;
+    let status = json!({"apiGroups": ["salvage.dev"], "resources": ["captures/status"], "verbs": ["get", "update", "patch"]});
+    let captures = json!({"apiGroups": ["salvage.dev"], "resources": ["captures"], "verbs": ["get", "list", "watch", "delete"]});
+    assert_eq!((rules.pop(), rules.pop()), (Some(status), Some(captures)));
+    let config = after.get_mut("ConfigMap/salvage").context("a ConfigMap")?;
+    let text = &mut config["data"]["salvage.yaml"];
+    let without = text
+        .as_str()
+        .context("text")?
+        .replace("captures:\n  enabled: true\n", "");
+    *text = json!(without);
+    for (id, object) in &before {
+        assert_eq!(after.get(id), Some(object), "{id}");
+    }
+    Ok(())
+}
+
+/// On OpenShift the agent may have what captures need exactly where they are on; who is admin of a namespace may capture only if a value says so.
+#[test]
+#[ignore = "needs Helm; tests/run provisions it"]
+fn openshift_and_admins_are_given_captures_by_their_values() -> Result<()> {
+    for (name, rendered) in every()? {
+        for constraints in rendered.all("SecurityContextConstraints") {
+            let object = &constraints.object;
+            assert_eq!(object["allowHostPID"], takes_captures(name), "{name}");
+            let allowed = &object["allowedCapabilities"];
+            let given = &rendered.pod()?["spec"]["containers"][0]["securityContext"];
+            assert_eq!(*allowed, given["capabilities"]["add"], "{name}");
+        }
+        for role in rendered.all("ClusterRole") {
+            let labels = &role.object["metadata"]["labels"];
+            let is_given = labels
+                .get("rbac.authorization.k8s.io/aggregate-to-admin")
+                .is_some();
+            let expected = name == "captures-on-openshift" && role.name() == "salvage-capture";
+            assert_eq!(is_given, expected, "{name}: {}", role.id());
         }
     }
     Ok(())
@@ -246,6 +348,17 @@ fn the_cluster_gives_it_pods_to_watch_and_events_to_create() -> Result<()> {
         let of_cluster = match name.as_str() {
             "without-kubernetes" | "an-account-that-is-there" => vec![],
             "without-events" => vec![pods],
+            "captures" | "captures-on-openshift" => {
+                let of_captures = |resource: &str, verbs: &[&str]| json!({"apiGroups": ["salvage.dev"], "resources": [resource], "verbs": verbs});
+                vec![
+                    pods,
+                    events("create"),
+                    of_captures("captures", &["get", "list", "watch", "delete"]),
+                    of_captures("captures/status", &["get", "update", "patch"]),
+                    // That of people, which nobody is bound to.
+                    of_captures("captures", &["create", "get", "list", "watch", "delete"]),
+                ]
+            }
             _ => vec![pods, events("create")],
         };
         let bound = !of_cluster.is_empty();

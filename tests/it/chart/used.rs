@@ -13,10 +13,14 @@ fn table() -> Vec<(&'static str, Value, Value)> {
     let always = || json!({});
     let monitored = || json!({"monitoring": {"enabled": true}});
     let on_host_path = || json!({"injection": {"volume": "hostPath"}});
+    let capturing = || json!({"captures": {"enabled": true}});
     let guarded = || json!({"networkPolicy": {"enabled": true}});
     let keys = json!({"store": {"credentials": {"accessKeyId": "a", "secretAccessKey": "b"}}});
     vec![
         ("affinity", json!({"nodeAffinity": null}), always()),
+        ("captures.aggregateToAdmin", json!(true), capturing()),
+        ("captures.crd", json!(false), capturing()),
+        ("captures.enabled", json!(true), always()),
         ("cluster", json!("other"), always()),
         ("config", json!({"spool": {"max_use": "1GiB"}}), always()),
         ("extraEnv", json!([{"name": "A", "value": "b"}]), always()),
