@@ -126,7 +126,7 @@ pub(super) fn patch(state: &State, request: &Request, namespace: &str, name: &st
 }
 
 /// RFC 7396.
-fn merge(target: &mut Value, patch: &Value) {
+pub(super) fn merge(target: &mut Value, patch: &Value) {
     let Some(changes) = patch.as_object() else {
         *target = patch.clone();
         return;

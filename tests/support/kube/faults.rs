@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::USER;
+use super::captures::GROUP;
 
 /// Kinds of requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -18,6 +18,16 @@ pub(crate) enum Call {
     PostEvent,
     PatchEvent,
     Version,
+    CaptureList,
+    CaptureWatch,
+    /// One of them, or its status.
+    CaptureGet,
+    CaptureCreate,
+    /// A write of the main part.
+    CaptureUpdate,
+    /// A write of the status.
+    CaptureStatus,
+    CaptureDelete,
     Other,
 }
 
@@ -30,6 +40,23 @@ impl Call {
             ("POST", [.., "namespaces", _, "events"]) => Self::PostEvent,
             ("PATCH", [.., "namespaces", _, "events", _]) => Self::PatchEvent,
             ("GET", ["version"]) => Self::Version,
+            (_, ["apis", GROUP, _, "captures"]) => Self::of_captures(method, &[], watch),
+            (_, ["apis", GROUP, _, "namespaces", _, "captures", rest @ ..]) => {
+                Self::of_captures(method, rest, watch)
+            }
+            _ => Self::Other,
+        }
+    }
+
+    fn of_captures(method: &str, rest: &[&str], watch: bool) -> Self {
+        match (method, rest) {
+            ("GET", []) if watch => Self::CaptureWatch,
+            ("GET", []) => Self::CaptureList,
+            ("GET", _) => Self::CaptureGet,
+            ("POST", []) => Self::CaptureCreate,
+            ("DELETE", [_]) => Self::CaptureDelete,
+            ("PUT" | "PATCH", [_]) => Self::CaptureUpdate,
+            ("PUT" | "PATCH", [_, "status"]) => Self::CaptureStatus,
             _ => Self::Other,
         }
     }
@@ -138,7 +165,7 @@ impl Faults {
 }
 
 /// The answer of a server to whom RBAC gave no right.
-pub(super) fn forbidden(call: Call, namespace: Option<&str>, group: &str) -> Value {
+pub(super) fn forbidden(user: &str, call: Call, namespace: Option<&str>, group: &str) -> Value {
     let (verb, resource) = call.wants();
     let scope = match namespace {
         Some(namespace) => format!("in the namespace \"{namespace}\""),
@@ -151,7 +178,7 @@ pub(super) fn forbidden(call: Call, namespace: Option<&str>, group: &str) -> Val
     let mut status = status(
         403,
         &format!(
-            "{qualified} is forbidden: User \"{USER}\" cannot {verb} resource \"{resource}\" in API group \"{group}\" {scope}"
+            "{qualified} is forbidden: User \"{user}\" cannot {verb} resource \"{resource}\" in API group \"{group}\" {scope}"
         ),
     );
     status["details"] = json!({"kind": resource});
@@ -167,6 +194,10 @@ pub(super) fn status(code: u16, message: &str) -> Value {
         404 => (
             "NotFound",
             "the server could not find the requested resource",
+        ),
+        405 => (
+            "MethodNotAllowed",
+            "the server does not allow this method on the requested resource",
         ),
         409 => ("AlreadyExists", "already exists"),
         410 => ("Expired", "too old resource version"),

@@ -20,8 +20,10 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::watch;
 use url::form_urlencoded;
 
+use super::captures::{self, GROUP};
 use super::faults::{self, Call, Fault, status};
-use super::{State, TOKEN, events, kept, lock, others, pods};
+use super::users::{User, Wanted};
+use super::{State, events, kept, lock, others, pods};
 
 /// Between two bytes of a body that never ends.
 const TRICKLE: Duration = Duration::from_millis(20);
@@ -32,6 +34,8 @@ const MAX_BODY: usize = 3 << 20;
 #[derive(Clone, Debug)]
 pub(crate) struct Request {
     pub(crate) call: Call,
+    /// Who asked, as the server names them; nothing where it does not know them.
+    pub(crate) user: String,
     pub(crate) method: String,
     pub(crate) path: String,
     pub(crate) query: BTreeMap<String, String>,
@@ -130,6 +134,7 @@ async fn answer(
     let query = head.uri.query().unwrap_or_default().as_bytes();
     let mut request = Request {
         call: Call::Other,
+        user: String::new(),
         method: head.method.to_string(),
         path: head.uri.path().to_owned(),
         query: form_urlencoded::parse(query).into_owned().collect(),
@@ -138,6 +143,10 @@ async fn answer(
         when: Instant::now(),
         status: None,
     };
+    let user = lock(&state.users).find(request.header("authorization"));
+    if let Some(user) = &user {
+        user.name().clone_into(&mut request.user);
+    }
     let watch = matches!(request.parameter("watch"), Some("true" | "1"));
     request.call = Call::of(&request.method, &request.segments(), watch);
     let index = {
@@ -146,7 +155,7 @@ async fn answer(
         log.len() - 1
     };
     let fault = lock(&state.faults).take(request.call);
-    let response = faulty(state, &request, fault).await?;
+    let response = faulty(state, &request, user, fault).await?;
     // The log may have been cleared.
     let logged = |logged: &&mut Request| logged.when == request.when;
     if let Some(request) = lock(&state.log).get_mut(index).filter(logged) {
@@ -158,6 +167,7 @@ async fn answer(
 async fn faulty(
     state: &Arc<State>,
     request: &Request,
+    user: Option<User>,
     fault: Option<Fault>,
 ) -> Result<Response<Body>, io::Error> {
     match &fault {
@@ -168,11 +178,11 @@ async fn faulty(
         Some(Fault::Delay(time)) => tokio::time::sleep(*time).await,
         _ => {}
     }
-    let token = format!("Bearer {TOKEN}");
-    if request.header("authorization") != Some(&token) {
+    let Some(user) = user else {
         return Ok(json_answer(401, &status(401, "")));
-    }
+    };
     let segments = request.segments();
+    let of_captures = segments.starts_with(&["apis", GROUP]);
     let namespace = match segments.as_slice() {
         [.., "namespaces", namespace, _] | [.., "namespaces", namespace, _, _] => Some(*namespace),
         _ => None,
@@ -184,17 +194,28 @@ async fn faulty(
                 ["apis", group, ..] => group,
                 _ => "",
             };
-            let body = faults::forbidden(request.call, namespace, group);
+            let is_watch = request.call == Call::CaptureWatch;
+            let wanted = Wanted::of(&request.method, &segments, is_watch);
+            let body = match wanted.filter(|_| of_captures) {
+                Some(wanted) => wanted.refused_to(user.name()),
+                None => faults::forbidden(user.name(), request.call, namespace, group),
+            };
             Ok(json_answer(403, &body))
         }
         Some(Fault::TooManyRequests(seconds)) => Ok(too_many(seconds)),
         Some(Fault::Status(code)) => Ok(json_answer(code, &status(code, ""))),
-        fault if request.call == Call::Watch => Ok(pods::watch(state, request, fault)),
+        fault if of_captures => Ok(captures::answer(state, request, &segments, &user, fault)),
+        fault if request.call == Call::Watch && user == User::Agent => {
+            Ok(pods::watch(state, request, fault))
+        }
         fault => {
-            if let Some(answer) = others::answer(state, request) {
+            if let Some(answer) = others::answer(state, request, &user) {
                 return Ok(answer);
             }
-            let (code, answer) = route(state, request, &segments);
+            let (code, answer) = match user {
+                User::Agent => route(state, request, &segments),
+                User::Person { .. } => people(state, request, &segments, &user),
+            };
             Ok(spoilt(code, answer, fault, lock(&state.kept).version()))
         }
     }
@@ -256,8 +277,29 @@ fn route(state: &State, request: &Request, segments: &[&str]) -> (u16, Value) {
     }
 }
 
+/// The proper answer to people, of what is none of captures.
+fn people(state: &State, request: &Request, segments: &[&str], user: &User) -> (u16, Value) {
+    let is_watch = request.call == Call::Watch;
+    match Wanted::of(&request.method, segments, is_watch) {
+        Some(wanted) if !user.may(&wanted) => (403, wanted.refused_to(user.name())),
+        Some(Wanted {
+            namespace: Some(namespace),
+            name: Some(name),
+            ..
+        }) => pods::get(state, namespace, name),
+        Some(wanted) => pods::list_for_person(state, request, wanted.namespace),
+        None if segments == ["version"] => (200, version()),
+        None => (404, status(404, "")),
+    }
+}
+
 /// The answer as a fault leaves it.
-fn spoilt(code: u16, mut answer: Value, fault: Option<Fault>, version: u64) -> Response<Body> {
+pub(super) fn spoilt(
+    code: u16,
+    mut answer: Value,
+    fault: Option<Fault>,
+    version: u64,
+) -> Response<Body> {
     if let Some(Fault::WrongKind(kind)) = fault
         && let Some(items) = answer["items"].as_array_mut()
     {

@@ -1,6 +1,9 @@
-//! Pods, resource versions and the window of past changes.
+//! The objects of a sort, the server's one sequence of resource versions, and the window of past changes.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::ops::Bound;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use serde_json::{Value, json};
@@ -10,14 +13,80 @@ use super::faults::Cut;
 /// Namespace and name.
 pub(super) type Key = (String, String);
 
+/// What is kept: every sort has its own window, as a real server's caches have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Sort {
+    /// Of one node.
+    Pods,
+    Captures,
+}
+
+impl Sort {
+    pub(super) fn kind(self) -> &'static str {
+        match self {
+            Self::Pods => "Pod",
+            Self::Captures => "Capture",
+        }
+    }
+
+    pub(super) fn api_version(self) -> &'static str {
+        match self {
+            Self::Pods => "v1",
+            Self::Captures => "salvage.dev/v1alpha1",
+        }
+    }
+
+    /// A list of these.
+    pub(super) fn list(self, items: Vec<Value>, version: u64) -> Value {
+        json!({
+            "kind": format!("{}List", self.kind()),
+            "apiVersion": self.api_version(),
+            "metadata": {"resourceVersion": version.to_string()},
+            "items": items,
+        })
+    }
+
+    /// Items of a list of pods have neither kind nor version, everything else has.
+    fn typed(self, mut object: Value) -> Value {
+        object["kind"] = json!(self.kind());
+        object["apiVersion"] = json!(self.api_version());
+        object
+    }
+}
+
+/// The one sequence of resource versions of a server: each change of anything has a number of its own.
+#[derive(Clone)]
+pub(super) struct Versions(Arc<AtomicU64>);
+
+impl Versions {
+    pub(super) fn new() -> Self {
+        Self(Arc::new(AtomicU64::new(1)))
+    }
+
+    fn now(&self) -> u64 {
+        self.0.load(Ordering::SeqCst)
+    }
+
+    fn next(&self) -> u64 {
+        self.0.fetch_add(1, Ordering::SeqCst) + 1
+    }
+
+    /// At least this one.
+    fn reach(&self, version: u64) {
+        self.0.fetch_max(version, Ordering::SeqCst);
+    }
+}
+
 /// Something for the watches.
 #[derive(Clone)]
 pub(super) enum Said {
-    /// A pod changed.
+    /// An object changed.
     Event {
         version: u64,
         key: Key,
         line: Bytes,
+        /// What it was before. Not kept of pods: what selects them here never changes.
+        was: Option<Arc<Value>>,
     },
     /// For those who asked for it.
     Bookmark(Bytes),
@@ -27,9 +96,10 @@ pub(super) enum Said {
 }
 
 pub(super) struct Kept {
+    sort: Sort,
     node: String,
-    version: u64,
-    pods: BTreeMap<Key, Value>,
+    versions: Versions,
+    objects: BTreeMap<Key, Value>,
     said: VecDeque<Said>,
     /// The number of the first entry of `said`; numbers count all that was ever said.
     first: u64,
@@ -39,11 +109,13 @@ pub(super) struct Kept {
 }
 
 impl Kept {
-    pub(super) fn new(node: &str) -> Self {
+    /// Nothing yet; pods will be of this node.
+    pub(super) fn new(sort: Sort, node: &str, versions: Versions) -> Self {
         Self {
+            sort,
             node: node.to_owned(),
-            version: 1,
-            pods: BTreeMap::new(),
+            versions,
+            objects: BTreeMap::new(),
             said: VecDeque::new(),
             first: 0,
             window: 10_000,
@@ -56,31 +128,38 @@ impl Kept {
     }
 
     pub(super) fn version(&self) -> u64 {
-        self.version
+        self.versions.now()
     }
 
-    pub(super) fn pod(&self, namespace: &str, name: &str) -> Option<&Value> {
-        self.pods.get(&(namespace.to_owned(), name.to_owned()))
+    pub(super) fn get(&self, namespace: &str, name: &str) -> Option<&Value> {
+        self.objects.get(&(namespace.to_owned(), name.to_owned()))
     }
 
-    pub(super) fn pods(&self) -> impl Iterator<Item = &Value> {
-        self.pods.values()
+    /// By namespace and name.
+    pub(super) fn all(&self) -> impl Iterator<Item = &Value> {
+        self.objects.values()
+    }
+
+    /// Those behind a key in the order of a list, with their keys.
+    pub(super) fn behind(&self, key: Option<&Key>) -> impl Iterator<Item = (&Key, &Value)> {
+        let start = key.map_or(Bound::Unbounded, |key| Bound::Excluded(key.clone()));
+        self.objects.range((start, Bound::Unbounded))
     }
 
     pub(super) fn add(&mut self, pod: Value) {
         let key = key(&pod);
-        assert!(!self.pods.contains_key(&key), "{key:?} exists");
+        assert!(!self.objects.contains_key(&key), "{key:?} exists");
         self.apply("ADDED", pod, None);
     }
 
     pub(super) fn modify(&mut self, pod: Value) {
         let key = key(&pod);
-        assert!(self.pods.contains_key(&key), "{key:?} does not exist");
+        assert!(self.objects.contains_key(&key), "{key:?} does not exist");
         self.apply("MODIFIED", pod, None);
     }
 
     pub(super) fn delete(&mut self, namespace: &str, name: &str) {
-        let pod = self.pod(namespace, name).cloned();
+        let pod = self.get(namespace, name).cloned();
         let pod = pod.unwrap_or_else(|| panic!("{namespace}/{name} does not exist"));
         self.apply("DELETED", pod, None);
     }
@@ -90,24 +169,29 @@ impl Kept {
         let object = event["object"].clone();
         let recorded = version_of(&object);
         if kind == "BOOKMARK" {
-            self.version = self.version.max(recorded);
+            self.versions.reach(recorded);
             self.bookmark();
             return;
         }
-        self.apply(kind, object, (recorded > self.version).then_some(recorded));
+        self.apply(
+            kind,
+            object,
+            (recorded > self.version()).then_some(recorded),
+        );
     }
 
     /// As a server that starts with this state and knows no past.
     pub(super) fn restore(&mut self, list: &Value) {
         let items = list["items"].as_array().expect("a list has items");
-        let pods = items.iter().map(|pod| (key(pod), typed(pod.clone())));
-        self.pods = pods.collect();
-        self.version = self.version.max(version_of(list));
+        let typed = |object: &Value| self.sort.typed(object.clone());
+        let objects = items.iter().map(|object| (key(object), typed(object)));
+        self.objects = objects.collect();
+        self.versions.reach(version_of(list));
         self.compact();
     }
 
     pub(super) fn bookmark(&mut self) {
-        let line = bookmark(self.version);
+        let line = self.bookmark_line();
         self.say(Said::Bookmark(line));
     }
 
@@ -117,7 +201,7 @@ impl Kept {
     }
 
     pub(super) fn compact(&mut self) {
-        self.oldest = self.version;
+        self.oldest = self.version();
     }
 
     pub(super) fn say(&mut self, said: Said) {
@@ -146,7 +230,7 @@ impl Kept {
         Some((number..).zip(rest).collect())
     }
 
-    /// The event of the same pod before a number.
+    /// The event of the same object before a number.
     pub(super) fn before(&self, number: u64, key: &Key) -> Option<Bytes> {
         let earlier = self.numbered().take_while(|(at, _)| *at < number);
         let lines = earlier.filter_map(|(_, said)| match said {
@@ -162,31 +246,58 @@ impl Kept {
             Said::Event { line, .. } => Some(line.clone()),
             _ => None,
         });
-        events.take(1).last().unwrap_or(bookmark(self.version))
+        events
+            .take(1)
+            .last()
+            .unwrap_or_else(|| self.bookmark_line())
     }
 
     fn numbered(&self) -> impl Iterator<Item = (u64, Said)> {
         (self.first..).zip(self.said.iter().cloned())
     }
 
-    fn apply(&mut self, kind: &str, pod: Value, version: Option<u64>) {
-        let mut pod = typed(pod);
-        let key = key(&pod);
-        let node = &mut pod["spec"]["nodeName"];
-        if node.is_null() {
-            *node = json!(self.node);
+    /// Makes a change, announces it and gives the object as it is then.
+    pub(super) fn apply(&mut self, kind: &str, object: Value, version: Option<u64>) -> Value {
+        let mut object = self.sort.typed(object);
+        let key = key(&object);
+        if self.sort == Sort::Pods {
+            let node = &mut object["spec"]["nodeName"];
+            if node.is_null() {
+                *node = json!(self.node);
+            }
+            assert_eq!(*node, self.node, "{key:?} is of another node");
         }
-        assert_eq!(*node, self.node, "{key:?} is of another node");
-        self.version = version.unwrap_or(self.version + 1);
-        pod["metadata"]["resourceVersion"] = json!(self.version.to_string());
-        let line = line(&json!({"type": kind, "object": pod}));
-        if kind == "DELETED" {
-            self.pods.remove(&key);
-        } else {
-            self.pods.insert(key.clone(), pod);
-        }
-        let version = self.version;
-        self.say(Said::Event { version, key, line });
+        let version = match version {
+            Some(version) => {
+                self.versions.reach(version);
+                version
+            }
+            None => self.versions.next(),
+        };
+        object["metadata"]["resourceVersion"] = json!(version.to_string());
+        let line = line(&json!({"type": kind, "object": object}));
+        let was = match kind {
+            "DELETED" => self.objects.remove(&key),
+            _ => self.objects.insert(key.clone(), object.clone()),
+        };
+        let was = was.filter(|_| self.sort == Sort::Captures).map(Arc::new);
+        self.say(Said::Event {
+            version,
+            key,
+            line,
+            was,
+        });
+        object
+    }
+
+    /// A bookmark at the newest version.
+    pub(super) fn bookmark_line(&self) -> Bytes {
+        bookmark(self.sort, self.version(), false)
+    }
+
+    /// The one that ends the events a streamed list begins with.
+    pub(super) fn initial_end(&self) -> Bytes {
+        bookmark(self.sort, self.version(), true)
     }
 
     fn trim(&mut self) {
@@ -218,31 +329,23 @@ pub(super) fn line(event: &Value) -> Bytes {
     Bytes::from(format!("{event}\n"))
 }
 
-pub(super) fn bookmark(version: u64) -> Bytes {
-    // The empty spec and status are in what a real server sends.
-    line(&json!({
-        "type": "BOOKMARK",
-        "object": {
-            "kind": "Pod",
-            "apiVersion": "v1",
-            "metadata": {"resourceVersion": version.to_string()},
-            "spec": {"containers": null},
-            "status": {},
-        },
-    }))
+fn bookmark(sort: Sort, version: u64, ends_initial: bool) -> Bytes {
+    let mut object = json!({"metadata": {"resourceVersion": version.to_string()}});
+    if sort == Sort::Pods {
+        // The empty spec and status are in what a real server sends; of a custom resource it sends none.
+        object["spec"] = json!({"containers": null});
+        object["status"] = json!({});
+    }
+    if ends_initial {
+        object["metadata"]["annotations"] = json!({"k8s.io/initial-events-end": "true"});
+    }
+    line(&json!({"type": "BOOKMARK", "object": sort.typed(object)}))
 }
 
-/// Items of a list have neither kind nor version, everything else has.
-fn typed(mut pod: Value) -> Value {
-    pod["kind"] = json!("Pod");
-    pod["apiVersion"] = json!("v1");
-    pod
-}
-
-fn key(pod: &Value) -> Key {
+pub(super) fn key(object: &Value) -> Key {
     let text = |name: &str| {
-        let text = pod["metadata"][name].as_str();
-        text.unwrap_or_else(|| panic!("a pod has a {name}"))
+        let text = object["metadata"][name].as_str();
+        text.unwrap_or_else(|| panic!("an object has a {name}"))
             .to_owned()
     };
     (text("namespace"), text("name"))

@@ -1,11 +1,17 @@
-//! The part of an API server that a node's agent sees, in the test's own process: one node's pods, watches and Events over plain HTTP.
+//! The part of an API server that a node's agent sees, in the test's own process: one node's pods, watches and Events over plain HTTP, and
+//! captures with the people who ask for them.
 //!
 //! ```text
 //! front    connections, the token, the log of requests, which answer a request gets
 //! pods     list, get and watch; refuses what 10,000 agents must not ask for
+//! captures custom resources: which request gets which answer
+//! writes   the captures that there are: made, changed, deleted
+//! schema   what is let in of a custom resource
+//! users    who asks, and what they may do with captures
 //! stream   one watch connection: order, bookmarks, cuts
+//! selected what a list or a watch shows
 //! events   the Events that are posted and patched
-//! kept     pods, resource versions and the window of past changes
+//! kept     objects, resource versions and the window of past changes
 //! others   what people ask for besides
 //! faults   what it does wrong, for which requests and until when
 //! builder  pods as a kubelet reports them
@@ -17,6 +23,7 @@
 //! [`KubeServer::offences`].
 
 mod builder;
+mod captures;
 mod events;
 mod faults;
 mod front;
@@ -24,9 +31,13 @@ mod kept;
 mod others;
 mod pods;
 mod recorded;
+mod schema;
+mod selected;
 mod stream;
+mod users;
+mod writes;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -40,8 +51,10 @@ use tokio::sync::watch;
 
 use self::events::Events;
 use self::faults::Faults;
-use self::kept::{Kept, Said};
+use self::kept::{Kept, Said, Sort, Versions};
 use self::others::{Other, Others};
+use self::users::Users;
+use self::writes::Captures;
 
 pub(crate) use self::builder::{Ended, Mount, Now, PodBuilder, container_id};
 pub(crate) use self::faults::{Call, Cut, Fault, Order};
@@ -68,13 +81,17 @@ pub(crate) struct KubeServer {
 /// What the requests share.
 struct State {
     kept: Mutex<Kept>,
+    /// Nodes without pods.
+    neighbours: Mutex<BTreeSet<String>>,
+    captures: Mutex<Captures>,
+    users: Mutex<Users>,
     events: Mutex<Events>,
     faults: Mutex<Faults>,
     others: Mutex<Others>,
     log: Mutex<Vec<Request>>,
     offences: Mutex<Vec<String>>,
     /// Open watches, and the number of the next entry each has to send.
-    open: Mutex<BTreeMap<u64, u64>>,
+    open: Mutex<BTreeMap<(Sort, u64), u64>>,
     /// Wakes the watches when something was said.
     news: watch::Sender<()>,
     /// Whether it is to be up, and whether it is.
@@ -93,8 +110,12 @@ impl KubeServer {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
         listener.set_nonblocking(true).expect("nonblocking");
         let address = listener.local_addr().expect("an address");
+        let versions = Versions::new();
         let state = Arc::new(State {
-            kept: Mutex::new(Kept::new(node)),
+            kept: Mutex::new(Kept::new(Sort::Pods, node, versions.clone())),
+            neighbours: Mutex::default(),
+            captures: Mutex::new(Captures::new(versions)),
+            users: Mutex::default(),
             events: Mutex::default(),
             faults: Mutex::default(),
             others: Mutex::default(),
@@ -124,18 +145,23 @@ impl KubeServer {
 
     /// Writes a kubeconfig with address and token into a directory and gives its path.
     pub(crate) fn kubeconfig(&self, directory: &Path) -> Result<PathBuf> {
+        let path = directory.join("kubeconfig");
+        self.write_kubeconfig(&path, TOKEN, "salvage")?;
+        Ok(path)
+    }
+
+    fn write_kubeconfig(&self, path: &Path, token: &str, namespace: &str) -> Result<()> {
         let config = json!({
             "apiVersion": "v1",
             "kind": "Config",
             "clusters": [{"name": "test", "cluster": {"server": self.endpoint()}}],
-            "users": [{"name": "test", "user": {"token": TOKEN}}],
-            "contexts": [{"name": "test", "context": {"cluster": "test", "user": "test", "namespace": "salvage"}}],
+            "users": [{"name": "test", "user": {"token": token}}],
+            "contexts": [{"name": "test", "context": {"cluster": "test", "user": "test", "namespace": namespace}}],
             "current-context": "test",
         });
-        let path = directory.join("kubeconfig");
         // JSON is YAML.
-        std::fs::write(&path, serde_json::to_vec_pretty(&config)?)?;
-        Ok(path)
+        std::fs::write(path, serde_json::to_vec_pretty(&config)?)?;
+        Ok(())
     }
 
     // State.
@@ -161,6 +187,12 @@ impl KubeServer {
         self.change(|kept| kept.replay(event))
     }
 
+    /// Knows another node, which has no pods: its agent may ask for them.
+    pub(crate) fn neighbour(&self, node: &str) -> &Self {
+        lock(&self.state.neighbours).insert(node.to_owned());
+        self
+    }
+
     /// Takes over a recorded list as the state, its resource versions included, and announces nothing: as after a restart of the server.
     pub(crate) fn restore(&self, list: &Value) -> &Self {
         self.change(|kept| kept.restore(list))
@@ -168,12 +200,12 @@ impl KubeServer {
 
     /// A pod as it is now.
     pub(crate) fn pod(&self, namespace: &str, name: &str) -> Option<Value> {
-        lock(&self.state.kept).pod(namespace, name).cloned()
+        lock(&self.state.kept).get(namespace, name).cloned()
     }
 
     /// Every pod as it is now, by namespace and name.
     pub(crate) fn pods(&self) -> Vec<Value> {
-        lock(&self.state.kept).pods().cloned().collect()
+        lock(&self.state.kept).all().cloned().collect()
     }
 
     /// The newest resource version.
@@ -270,7 +302,7 @@ impl KubeServer {
         self
     }
 
-    /// Ends all watches that are open, in one way or another.
+    /// Ends all watches of pods that are open, in one way or another.
     pub(crate) fn cut(&self, cut: Cut) -> &Self {
         self.say(Said::Cut(cut))
     }
@@ -342,9 +374,14 @@ impl KubeServer {
         self.count(Call::Watch)
     }
 
-    /// How many watches are open now.
+    /// How many watches of pods are open now.
     pub(crate) fn open_watches(&self) -> usize {
-        lock(&self.state.open).len()
+        self.open_of(Sort::Pods)
+    }
+
+    fn open_of(&self, sort: Sort) -> usize {
+        let open = lock(&self.state.open);
+        open.keys().filter(|(of, _)| *of == sort).count()
     }
 
     /// Forgets the requests so far.
@@ -378,13 +415,18 @@ impl KubeServer {
         Ok(self)
     }
 
-    /// Waits until a watch is open and all that was said is on its way to it.
+    /// Waits until a watch of pods is open and all that was said is on its way to it.
     pub(crate) fn wait_until_watched(&self) -> Result<&Self> {
         self.wait_until("a watch has all there is", |server| {
-            let next = lock(&server.state.kept).next();
-            let open = lock(&server.state.open);
-            !open.is_empty() && open.values().all(|sent| *sent == next)
+            server.is_watched(Sort::Pods)
         })
+    }
+
+    fn is_watched(&self, sort: Sort) -> bool {
+        let next = self.state.kept(sort, |kept| kept.next());
+        let open = lock(&self.state.open);
+        let mut sent = open.iter().filter(|((of, _), _)| *of == sort).peekable();
+        sent.peek().is_some() && sent.all(|(_, sent)| *sent == next)
     }
 
     /// Waits until an Event with this reason and about this pod is there, and gives it.
@@ -422,6 +464,14 @@ impl Drop for KubeServer {
 }
 
 impl State {
+    /// The objects of a sort.
+    fn kept<R>(&self, sort: Sort, look: impl FnOnce(&mut Kept) -> R) -> R {
+        match sort {
+            Sort::Pods => look(&mut lock(&self.kept)),
+            Sort::Captures => look(&mut lock(&self.captures).kept),
+        }
+    }
+
     fn offence(&self, what: String) {
         lock(&self.offences).push(what);
     }

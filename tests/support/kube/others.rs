@@ -6,8 +6,10 @@ use axum::body::Body;
 use hyper::Response;
 use serde_json::{Value, json};
 
+use super::captures::GROUP;
 use super::faults::status;
 use super::front::{self, Request};
+use super::users::{User, Wanted};
 use super::{State, USER, lock};
 
 /// Where a right is asked for.
@@ -30,10 +32,10 @@ pub(super) struct Others {
 }
 
 /// The answer to what an agent does not ask for; none to what it does.
-pub(super) fn answer(state: &State, request: &Request) -> Option<Response<Body>> {
+pub(super) fn answer(state: &State, request: &Request, user: &User) -> Option<Response<Body>> {
     let others = lock(&state.others);
     if request.method == "POST" && request.path == REVIEWS {
-        return Some(review(&others, request));
+        return Some(review(&others, request, user));
     }
     // A node's agent asks for its own pods at the same path.
     if request.method != "GET"
@@ -54,11 +56,27 @@ pub(super) fn answer(state: &State, request: &Request) -> Option<Response<Body>>
     })
 }
 
-fn review(others: &Others, request: &Request) -> Response<Body> {
+fn review(others: &Others, request: &Request, user: &User) -> Response<Body> {
     let mut review = request.body.clone().unwrap_or_default();
     let asked = &review["spec"]["resourceAttributes"];
     let text = |field: &str| asked[field].as_str().unwrap_or_default().to_owned();
-    let allowed = !others.refused.contains(&(text("verb"), text("resource")));
+    let (verb, group, resource) = (text("verb"), text("group"), text("resource"));
+    let has_role = match user {
+        // What else it may is not known here.
+        User::Agent if group != GROUP => true,
+        user => {
+            let (part, namespace) = (text("subresource"), text("namespace"));
+            user.may(&Wanted {
+                verb: &verb,
+                group: &group,
+                resource: &resource,
+                part: Some(part.as_str()).filter(|part| !part.is_empty()),
+                namespace: Some(namespace.as_str()).filter(|namespace| !namespace.is_empty()),
+                name: None,
+            })
+        }
+    };
+    let allowed = has_role && !others.refused.contains(&(verb, resource));
     review["status"] = json!({"allowed": allowed});
     front::json_answer(201, &review)
 }

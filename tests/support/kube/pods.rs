@@ -1,7 +1,6 @@
-//! List, get and watch of a node's pods.
+//! List, get and watch of a node's pods, and what people are told of them.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::body::Body;
 use bytes::Bytes;
@@ -10,6 +9,8 @@ use serde_json::{Value, json};
 
 use super::faults::{Fault, status};
 use super::front::{self, Request};
+use super::kept::Sort;
+use super::selected::View;
 use super::stream::{Start, Watch};
 use super::{State, kept, lock};
 
@@ -30,18 +31,33 @@ pub(super) fn list(state: &State, request: &Request) -> (u16, Value) {
         return (400, refused(state, request, "continued"));
     }
     let kept = lock(&state.kept);
-    let items: Vec<Value> = kept.pods().cloned().map(untyped).collect();
-    let list = json!({
-        "kind": "PodList",
-        "apiVersion": "v1",
-        "metadata": {"resourceVersion": kept.version().to_string()},
-        "items": items,
-    });
-    (200, list)
+    let items = match is_neighbours(state, request) {
+        true => Vec::new(),
+        false => kept.all().cloned().map(untyped).collect(),
+    };
+    (200, Sort::Pods.list(items, kept.version()))
+}
+
+/// What a person is told, who may ask for any of them.
+pub(super) fn list_for_person(
+    state: &State,
+    request: &Request,
+    namespace: Option<&str>,
+) -> (u16, Value) {
+    let view = match View::asked(request, namespace, &["spec.nodeName", "status.phase"]) {
+        Ok(view) => view,
+        Err(why) => return (400, status(400, &why)),
+    };
+    let kept = lock(&state.kept);
+    let items = kept.all().filter(|pod| view.shows(pod)).cloned();
+    (
+        200,
+        Sort::Pods.list(items.map(untyped).collect(), kept.version()),
+    )
 }
 
 pub(super) fn get(state: &State, namespace: &str, name: &str) -> (u16, Value) {
-    match lock(&state.kept).pod(namespace, name) {
+    match lock(&state.kept).get(namespace, name) {
         Some(pod) => (200, pod.clone()),
         None => {
             let mut status = status(404, &format!("pods \"{name}\" not found"));
@@ -71,37 +87,11 @@ pub(super) fn watch(state: &Arc<State>, request: &Request, fault: Option<Fault>)
             Err(_) => return front::json_answer(400, &refused(state, request, "no version")),
         },
     };
-    let seconds = request.parameter("timeoutSeconds");
-    let watch = Watch {
-        start,
-        bookmarks: request.parameter("allowWatchBookmarks") == Some("true"),
-        // Zero is as good as nothing, to a real server too.
-        timeout: seconds
-            .and_then(|text| text.parse().ok())
-            .filter(|seconds| *seconds > 0)
-            .map(Duration::from_secs),
-        first: Bytes::new(),
+    let view = match is_neighbours(state, request) {
+        true => View::nothing(),
+        false => View::default(),
     };
-    let half = |line: Bytes| line.slice(..line.len() / 2);
-    let last = || lock(&state.kept).last_line();
-    let body = match fault {
-        Some(Fault::Empty) => Body::empty(),
-        Some(Fault::GoneEvent) => Body::from(gone()),
-        Some(Fault::Broken) => front::broken(half(last())),
-        Some(Fault::Endless) => front::endless(half(last())),
-        Some(Fault::Garbage) => watch.saying("<html>please log in</html>\n".into(), state),
-        Some(Fault::Truncated) => {
-            let text = [half(last()).as_ref(), b"\n"].concat();
-            watch.saying(text.into(), state)
-        }
-        Some(Fault::WrongKind(kind)) => {
-            let object = kept::stranger(kind, lock(&state.kept).version());
-            let line = kept::line(&json!({"type": "ADDED", "object": object}));
-            watch.saying(line, state)
-        }
-        _ => watch.open(state),
-    };
-    front::typed(200, "application/json", body)
+    Watch::asked(Sort::Pods, view, start, request).answer(state, fault)
 }
 
 /// What a watch is told whose version is not in the window.
@@ -121,7 +111,15 @@ fn untyped(mut pod: Value) -> Value {
 fn not_for_the_node(state: &State, request: &Request) -> Option<Value> {
     let node = format!("spec.nodeName={}", lock(&state.kept).node());
     let selects = request.parameter("fieldSelector") == Some(&node);
-    (!selects).then(|| refused(state, request, &format!("without fieldSelector={node}")))
+    (!selects && !is_neighbours(state, request))
+        .then(|| refused(state, request, &format!("without fieldSelector={node}")))
+}
+
+/// Whether it asks for the pods of another node, which has none.
+fn is_neighbours(state: &State, request: &Request) -> bool {
+    let node = request.parameter("fieldSelector").unwrap_or_default();
+    let node = node.strip_prefix("spec.nodeName=");
+    node.is_some_and(|node| lock(&state.neighbours).contains(node))
 }
 
 fn refused(state: &State, request: &Request, why: &str) -> Value {
