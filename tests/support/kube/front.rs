@@ -20,10 +20,10 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::watch;
 use url::form_urlencoded;
 
-use super::captures::{self, GROUP};
+use super::captures::GROUP;
 use super::faults::{self, Call, Fault, status};
 use super::users::{User, Wanted};
-use super::{State, events, kept, lock, others, pods};
+use super::{State, custom, events, kept, lock, others, pods};
 
 /// Between two bytes of a body that never ends.
 const TRICKLE: Duration = Duration::from_millis(20);
@@ -204,7 +204,7 @@ async fn faulty(
         }
         Some(Fault::TooManyRequests(seconds)) => Ok(too_many(seconds)),
         Some(Fault::Status(code)) => Ok(json_answer(code, &status(code, ""))),
-        fault if of_captures => Ok(captures::answer(state, request, &segments, &user, fault)),
+        fault if of_captures => Ok(custom::answer(state, request, &segments, &user, fault)),
         fault if request.call == Call::Watch && user == User::Agent => {
             Ok(pods::watch(state, request, fault))
         }

@@ -4,8 +4,10 @@
 //! ```text
 //! front    connections, the token, the log of requests, which answer a request gets
 //! pods     list, get and watch; refuses what 10,000 agents must not ask for
-//! captures custom resources: which request gets which answer
-//! writes   the captures that there are: made, changed, deleted
+//! captures what tests do with custom resources and those who ask for them
+//! custom   which request for them gets which answer
+//! writes   those that there are: made, changed, deleted
+//! refusals how a refusal of such a request is worded
 //! schema   what is let in of a custom resource
 //! users    who asks, and what they may do with captures
 //! stream   one watch connection: order, bookmarks, cuts
@@ -24,6 +26,7 @@
 
 mod builder;
 mod captures;
+mod custom;
 mod events;
 mod faults;
 mod front;
@@ -31,6 +34,7 @@ mod kept;
 mod others;
 mod pods;
 mod recorded;
+mod refusals;
 mod schema;
 mod selected;
 mod stream;

@@ -11,6 +11,7 @@ use super::captures::GROUP;
 use super::events::merge;
 use super::faults::status;
 use super::kept::{Kept, Key, Sort, Versions, key};
+use super::refusals::{KIND, conflict, detailed, invalid, not_found, required};
 use super::schema::{self, Problem};
 
 /// What was done, or the answer that says why not.
@@ -31,9 +32,6 @@ pub(super) enum Write<'a> {
     /// RFC 7396.
     Merge(&'a Value),
 }
-
-/// Their kind.
-const KIND: &str = "Capture";
 
 /// What the end of a generated name is made of: nothing that makes a word.
 const LETTERS: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
@@ -57,7 +55,7 @@ impl Captures {
         Self {
             kept: Kept::new(Sort::Captures, "", versions),
             is_installed: true,
-            schema: usual_schema(),
+            schema: schema::usual(),
             selectable: Vec::new(),
             conflicts: 0,
             history: BTreeMap::new(),
@@ -163,7 +161,7 @@ impl Captures {
             }
             Some(version) if version_of(&old) != Some(version) => {
                 let why = "the object has been modified; please apply your changes to the latest version and try again";
-                return Err(conflict(name, why));
+                return Err(conflict("captures", name, why));
             }
             Some(_) => {}
         }
@@ -175,7 +173,7 @@ impl Captures {
             let why = format!(
                 "Precondition failed: UID in precondition: {sent}, UID in object meta: {uid}"
             );
-            return Err(conflict(name, &why));
+            return Err(conflict("captures", name, &why));
         }
         let mut new = match part {
             Part::Status => with("status", old.clone(), &sent),
@@ -213,7 +211,8 @@ impl Captures {
                 let why = format!(
                     "the {word} in the precondition ({wanted}) does not match the {word} in record ({found}). The object might have been {what}"
                 );
-                return Err(conflict(name, &why));
+                // Here a real server names the kind.
+                return Err(conflict(KIND, name, &why));
             }
         }
         if is_held(&old) {
@@ -348,71 +347,4 @@ fn letters(mut number: u64) -> String {
         char::from(letter)
     });
     letters.collect()
-}
-
-fn required(field: &str, what: &str) -> Problem {
-    Problem {
-        field: field.to_owned(),
-        reason: "FieldValueRequired",
-        message: format!("Required value: {what}"),
-    }
-}
-
-fn detailed(code: u16, reason: &str, message: &str, name: &str) -> Value {
-    let mut refusal = status(code, message);
-    refusal["reason"] = json!(reason);
-    refusal["details"] = json!({"name": name, "group": GROUP, "kind": "captures"});
-    refusal
-}
-
-fn not_found(name: &str) -> (u16, Value) {
-    let why = format!("captures.{GROUP} \"{name}\" not found");
-    (404, detailed(404, "NotFound", &why, name))
-}
-
-fn conflict(name: &str, why: &str) -> (u16, Value) {
-    let why = format!("Operation cannot be fulfilled on captures.{GROUP} \"{name}\": {why}");
-    (409, detailed(409, "Conflict", &why, name))
-}
-
-fn invalid(kind: &str, name: &str, problems: &[Problem]) -> (u16, Value) {
-    let texts: Vec<String> = problems
-        .iter()
-        .map(|problem| format!("{}: {}", problem.field, problem.message))
-        .collect();
-    let texts = match texts.as_slice() {
-        [one] => one.clone(),
-        all => format!("[{}]", all.join(", ")),
-    };
-    let why = format!("{kind}.{GROUP} \"{name}\" is invalid: {texts}");
-    let mut refusal = detailed(422, "Invalid", &why, name);
-    refusal["details"]["kind"] = json!(kind);
-    refusal["details"]["causes"] = problems
-        .iter()
-        .map(|problem| json!({"reason": problem.reason, "message": problem.message, "field": problem.field}))
-        .collect();
-    (422, refusal)
-}
-
-/// What every schema of captures says, until a test installs the real one.
-fn usual_schema() -> Value {
-    json!({
-        "type": "object",
-        "required": ["spec"],
-        "properties": {
-            "spec": {
-                "type": "object",
-                "required": ["pod", "kind"],
-                "properties": {
-                    "pod": {"type": "string", "minLength": 1},
-                    "container": {"type": "string", "nullable": true},
-                    "kind": {"type": "string", "enum": ["dump", "gcdump", "trace", "counters"]},
-                    "type": {"type": "string", "enum": ["mini", "triage", "heap", "full"], "nullable": true},
-                },
-                "x-kubernetes-preserve-unknown-fields": true,
-                "x-kubernetes-validations": [{"rule": "self == oldSelf", "message": "spec is immutable"}],
-            },
-            "status": {"type": "object", "x-kubernetes-preserve-unknown-fields": true},
-        },
-    })
 }
