@@ -140,11 +140,21 @@ pub enum Resumed {
     After(Duration),
     /// It was still stopped when we gave up waiting.
     NotWithin(Duration),
+    /// Its runtime is busy with something else and takes the dump up later. What it will open then is kept for it, and closed at once.
+    Awaited,
     /// It is gone.
     Died,
 }
 
 impl Error {
+    /// Whether something of the dump is still in the target: the record of its place is needed until the target has ended or a later start has tidied up.
+    pub fn leaves_something(&self) -> bool {
+        let Self::DumpEnded { resumed, .. } = self else {
+            return false;
+        };
+        matches!(resumed, Resumed::NotWithin(_) | Resumed::Awaited)
+    }
+
     /// The word for the condition that this is.
     pub fn reason(&self) -> &'static str {
         match self {
@@ -175,6 +185,9 @@ impl fmt::Display for Resumed {
                 f,
                 "the process was STILL STOPPED {} s later: look whether a `createdump` or a debugger holds it",
                 time.as_secs()
+            ),
+            Self::Awaited => f.write_str(
+                "its runtime has not taken the dump up yet, and lets it go as soon as it has",
             ),
             Self::Died => f.write_str("the process is gone"),
         }
@@ -243,6 +256,7 @@ mod tests {
             resumed: Resumed::After(Duration::from_millis(12)),
         };
         assert_eq!(ended.reason(), "Refused");
+        assert!(!ended.leaves_something());
         assert_eq!(
             ended.to_string(),
             "the capture was not taken to its end: the quota is full; the process runs again after 12 ms"

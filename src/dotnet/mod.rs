@@ -4,6 +4,7 @@
 //! find: host pid → /proc → verified socket = Target
 //! ipc:  Target + command → one connection → reply
 //! dump: Target → FIFO in the target's temp directory → Sink
+//! session: Target + providers (profiles, gcdump, counters) → nettrace → Sink, watched by eventpipe as it flows by
 //! ```
 //!
 //! Owns the runtime's protocol and how a process and its socket are found. Leaves to others: which pod is asked for, whether a capture is wise, where the
@@ -14,12 +15,19 @@
 //! of it, and with that lets the target run on. The environment of a target is looked at for the names in `find` only, and none of it is kept but where its
 //! temp directory is.
 
+pub mod counters;
 mod dump;
 mod error;
+pub mod eventpipe;
+#[cfg(test)]
+mod fake;
 pub mod find;
+pub mod gcdump;
 pub mod ipc;
+pub mod profiles;
+pub mod session;
 mod sink;
 
-pub use dump::{Dumped, How, Leftover, dump, remove_leftover};
+pub use dump::{Dumped, How, Leftover, dump, dumps_ending, remove_leftover};
 pub use error::{Error, Resumed};
 pub use sink::{Limits, Refused, Sink};

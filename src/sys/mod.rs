@@ -28,7 +28,7 @@ pub use lock::{Lock, LockError};
 pub use peer::{Peer, connect_to, peer_of};
 pub use process::{
     cgroup_memory_limit, ignore_lease_signal, is_ignored, is_scarce, private_files,
-    raise_open_files, return_large_buffers,
+    raise_open_files, return_large_buffers, this_host,
 };
 pub use sha256::{RunningSha256, Sha256State};
 pub use space::{Space, space};

@@ -6,6 +6,8 @@ use std::path::Path;
 
 use rustix::process::{Resource, Rlimit};
 
+use crate::model::Host;
+
 /// Ignores `SIGIO`, which a breaking lease sends and whose default action kills. Call it before the first lease.
 ///
 /// # Errors
@@ -68,6 +70,16 @@ pub fn is_scarce(fd: impl AsFd) -> bool {
     let limit = rustix::process::getrlimit(Resource::Nofile).current;
     let number = u64::try_from(fd.as_fd().as_raw_fd()).unwrap_or(0);
     limit.is_some_and(|limit| number >= limit / 2)
+}
+
+/// What the kernel says of this machine.
+pub fn this_host() -> Host {
+    let uname = rustix::system::uname();
+    let text = |name: &std::ffi::CStr| name.to_str().ok().map(str::to_owned);
+    Host {
+        kernel: text(uname.release()),
+        arch: text(uname.machine()),
+    }
 }
 
 /// The memory limit of the process's own cgroup in bytes, if it has one. Inside a container the cgroup's own directory is mounted at

@@ -20,10 +20,17 @@ pub(super) enum Decoded {
     Meter(Sample),
     /// Something for people.
     Note(String),
+    /// A client that shares a session of meters wanted another interval or other limits than the session has.
+    Conflict {
+        /// The client, as it called itself.
+        client: String,
+        /// The session's interval, in seconds.
+        seconds: Option<f64>,
+    },
 }
 
-/// Reads an event; none if it says nothing of values.
-pub(super) fn decode(trace: &Trace, event: &Event<'_>, seconds: u32) -> Option<Decoded> {
+/// Reads an event; none if it says nothing of values. A meter's interval is not told with its values: it is `seconds`.
+pub(super) fn decode(trace: &Trace, event: &Event<'_>, seconds: Option<f64>) -> Option<Decoded> {
     let found = eventpipe::values(event.kind, event.payload).ok()?;
     let fields = Fields(&found);
     let time = trace.timestamp(event.ticks)?;
@@ -31,6 +38,13 @@ pub(super) fn decode(trace: &Trace, event: &Event<'_>, seconds: u32) -> Option<D
     if &*event.kind.provider != METERS {
         let sample = (name == "EventCounters").then(|| fields.counter(event))?;
         return Some(Decoded::Counter(Sample { time, ..sample? }));
+    }
+    if name == "MultipleSessionsConfiguredIncorrectlyError" {
+        // What is expected is what the session has; what is actual is what was asked.
+        return Some(Decoded::Conflict {
+            client: fields.text("clientId", MAX_TEXT),
+            seconds: fields.written("expectedRefreshInterval"),
+        });
     }
     if let Some(note) = fields.note(name) {
         return Some(Decoded::Note(note));
@@ -97,8 +111,7 @@ impl Fields<'_> {
         })
     }
 
-    fn meter(&self, event: &str, seconds: u32) -> Option<Sample> {
-        let interval_seconds = Some(f64::from(seconds));
+    fn meter(&self, event: &str, interval_seconds: Option<f64>) -> Option<Sample> {
         let sample = match event {
             "CounterRateValuePublished" => Sample {
                 interval_seconds,
@@ -149,11 +162,12 @@ impl Fields<'_> {
             "HistogramLimitReached" => {
                 "more histograms are there than a session tells; the rest is missing".to_owned()
             }
-            "MultipleSessionsNotSupportedError" => {
-                "another tool follows the meters of this process, and its runtime serves only one: no meters came".to_owned()
-            }
-            "MultipleSessionsConfiguredIncorrectlyError" => {
-                "another tool follows the meters of this process with another interval or other limits: no meters came".to_owned()
+            // It is told to all. Where ours is the session that runs, another tool was refused.
+            "MultipleSessionsNotSupportedError"
+                if self.text("runningSessionId", MAX_TEXT) != SHARED =>
+            {
+                "another tool follows the meters of this process and shares them with nobody: no meters come"
+                    .to_owned()
             }
             "Error" | "ObservableInstrumentCallbackError" => {
                 let text = self.text("errorMessage", MAX_TEXT);

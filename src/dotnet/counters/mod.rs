@@ -31,7 +31,7 @@ use decode::Decoded;
 const METERS: &str = "System.Diagnostics.Metrics";
 
 /// Buffer in the target's memory, in MB: a second's counters are some KB.
-const BUFFER_MB: u32 = 10;
+pub const BUFFER_MB: u32 = 10;
 
 /// The session of meters that all tools share. Runtimes before .NET 8 know no sharing, and take it for the name of one.
 const SHARED: &str = "SHARED";
@@ -162,16 +162,7 @@ pub fn run(
     let client = format!("salvage-{:016x}", fastrand::u64(..));
     let config = counters.session(&client);
     let config = config.map_err(|invalid| Error::Refused(invalid.to_string()))?;
-    let mut following = Following {
-        counters,
-        lines,
-        seen,
-        most: limits.max_bytes,
-        bytes: 0,
-        samples: 0,
-        notes: Vec::new(),
-        refused: None,
-    };
+    let mut following = Following::new(counters, &client, lines, seen, limits.max_bytes);
     let ended = session::run(target, &config, limits, &mut Discard, &mut following)?;
     Ok(Counted {
         ended: Ended {
@@ -186,6 +177,10 @@ pub fn run(
 /// Writes the lines.
 struct Following<'a> {
     counters: &'a Counters,
+    /// What we call ourselves to the provider of meters.
+    client: &'a str,
+    /// The interval of meters, in seconds, if it is known.
+    meter_seconds: Option<f64>,
     lines: &'a mut dyn Sink,
     seen: &'a mut dyn FnMut(&Sample),
     most: u64,
@@ -197,15 +192,20 @@ struct Following<'a> {
 
 impl Visitor for Following<'_> {
     fn event(&mut self, trace: &Trace, event: &Event<'_>) {
-        match decode::decode(trace, event, self.counters.seconds) {
+        match decode::decode(trace, event, self.meter_seconds) {
             Some(Decoded::Counter(sample)) => self.write(&sample),
             // A shared session brings what others asked for too.
             Some(Decoded::Meter(sample)) if self.counters.wants_meter(&sample.provider) => {
                 self.write(&sample);
             }
-            Some(Decoded::Note(note)) => {
-                if self.notes.len() < MAX_NOTES && !self.notes.contains(&note) {
-                    self.notes.push(note);
+            Some(Decoded::Note(note)) => self.note(note),
+            Some(Decoded::Conflict { client, seconds }) => {
+                if client == self.client {
+                    self.meter_seconds = seconds;
+                    self.note(
+                        "another tool follows the meters of this process with another interval or other limits: they come as that tool asked for them"
+                            .to_owned(),
+                    );
                 }
             }
             Some(Decoded::Meter(_)) | None => {}
@@ -222,7 +222,34 @@ impl Watcher for Following<'_> {
     }
 }
 
-impl Following<'_> {
+impl<'a> Following<'a> {
+    fn new(
+        counters: &'a Counters,
+        client: &'a str,
+        lines: &'a mut dyn Sink,
+        seen: &'a mut dyn FnMut(&Sample),
+        most: u64,
+    ) -> Self {
+        Self {
+            counters,
+            client,
+            meter_seconds: Some(counters.seconds.into()),
+            lines,
+            seen,
+            most,
+            bytes: 0,
+            samples: 0,
+            notes: Vec::new(),
+            refused: None,
+        }
+    }
+
+    fn note(&mut self, note: String) {
+        if self.notes.len() < MAX_NOTES && !self.notes.contains(&note) {
+            self.notes.push(note);
+        }
+    }
+
     /// A runtime of 3.1 now and then tells its counters twice in 2 ms. The second has its part of the sums, so it is written, but to a person it
     /// would be a processor that jumps to 50 % and back.
     fn is_of_an_interval(&self, sample: &Sample) -> bool {

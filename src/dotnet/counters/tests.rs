@@ -124,6 +124,21 @@ fn meters() -> Vec<Vec<u8>> {
         .iter()
         .map(|(id, name, fields)| kind(*id, METERS, *id, name, fields))
         .collect();
+    let conflict = [
+        (TEXT, "clientId"),
+        (TEXT, "expectedRefreshInterval"),
+        (TEXT, "actualRefreshInterval"),
+    ];
+    let name = "MultipleSessionsConfiguredIncorrectlyError";
+    kinds.push(kind(18, METERS, 18, name, &fields(&conflict)));
+    let name = "MultipleSessionsNotSupportedError";
+    kinds.push(kind(
+        19,
+        METERS,
+        19,
+        name,
+        &fields(&[(TEXT, "runningSessionId")]),
+    ));
     // Any program may call its own provider's events so.
     kinds.push(kind(
         17,
@@ -165,16 +180,7 @@ fn follow(events: &[(u32, Vec<u8>)]) -> Followed {
         seen += 1;
         table.take(sample);
     };
-    let mut following = Following {
-        counters: &wanted,
-        lines: &mut lines,
-        seen: &mut see,
-        most: 1 << 20,
-        bytes: 0,
-        samples: 0,
-        notes: Vec::new(),
-        refused: None,
-    };
+    let mut following = Following::new(&wanted, "us", &mut lines, &mut see, 1 << 20);
     let bytes = Stream::new()
         .kinds(&counters())
         .kinds(&meters())
@@ -308,6 +314,36 @@ fn what_the_runtime_says_of_meters_is_noted_once() {
 }
 
 #[test]
+fn a_session_of_meters_that_another_tool_began_is_said_to_those_it_concerns() {
+    let value = |name| {
+        (
+            11,
+            instrument("SHARED", "System.Runtime", name, &["2", "9"]),
+        )
+    };
+    let others = follow(&[
+        (18, texts(&["them", "1", "5"])),
+        (19, texts(&["SHARED"])),
+        value("c"),
+    ]);
+    assert_eq!(others.notes, Vec::<String>::new());
+    assert_eq!(others.lines[0]["interval_seconds"], 1.0);
+    let ours = follow(&[(18, texts(&["us", "5", "1"])), value("c")]);
+    assert!(
+        ours.notes[0].contains("they come as that tool asked"),
+        "{:?}",
+        ours.notes
+    );
+    assert_eq!(ours.lines[0]["interval_seconds"], 5.0);
+    let alone = follow(&[(19, texts(&["0815"]))]);
+    assert!(
+        alone.notes[0].contains("no meters come"),
+        "{:?}",
+        alone.notes
+    );
+}
+
+#[test]
 fn a_second_telling_within_milliseconds_is_written_but_not_shown() {
     let followed = follow(&[(2, sum("a", 5.0, 1.0)), (2, sum("a", 0.0, 0.002))]);
     assert_eq!((followed.lines.len(), followed.seen), (2, 1));
@@ -350,16 +386,7 @@ fn series_without_end_are_left_out_of_the_table() {
     let wanted = Counters::usual(1).expect("valid");
     let mut take = |sample: &Sample| table.take(sample);
     let mut sink = Discard;
-    let mut following = Following {
-        counters: &wanted,
-        lines: &mut sink,
-        seen: &mut take,
-        most: u64::MAX,
-        bytes: 0,
-        samples: 0,
-        notes: Vec::new(),
-        refused: None,
-    };
+    let mut following = Following::new(&wanted, "us", &mut sink, &mut take, u64::MAX);
     let mut stream = Stream::new().kinds(&counters());
     for (number, (id, payload)) in (1..).zip(events) {
         stream = stream.events(&[Sent::new(id, number, payload)]);
@@ -378,16 +405,8 @@ fn a_sink_that_refuses_ends_the_following() {
         }
     }
     let wanted = Counters::usual(1).expect("valid");
-    let mut following = Following {
-        counters: &wanted,
-        lines: &mut Full,
-        seen: &mut |_| panic!("nothing was written"),
-        most: 100,
-        bytes: 0,
-        samples: 0,
-        notes: Vec::new(),
-        refused: None,
-    };
+    let (mut full, mut seen) = (Full, |_: &Sample| panic!("nothing was written"));
+    let mut following = Following::new(&wanted, "us", &mut full, &mut seen, 100);
     assert_eq!(following.enough(), Ok(false));
     let rows = [Sent::new(1, 1, mean("a", 1.0))];
     let bytes = Stream::new().kinds(&counters()).events(&rows).end();
@@ -425,7 +444,7 @@ proptest! {
     #[test]
     fn any_payloads_are_survived(
         events in proptest::collection::vec(
-            (prop_oneof![1u32..=2, 11u32..=17], proptest::collection::vec(any::<u8>(), 0..200)),
+            (prop_oneof![1u32..=2, 11u32..=19], proptest::collection::vec(any::<u8>(), 0..200)),
             0..20,
         ),
         texts_in in proptest::collection::vec(".{0,20}", 8),

@@ -3,13 +3,15 @@
 use std::ffi::OsStr;
 use std::io;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
+use rustix::event::{PollFd, PollFlags};
 use rustix::fs::FileType;
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
 use crate::dotnet::find;
-use crate::dotnet::ipc::Target;
+use crate::dotnet::ipc::{Target, poll_for};
 use crate::sys::{Dir, Root};
 
 /// A place in a target where a dump is about to be made. A caller makes it durable first.
@@ -24,6 +26,15 @@ pub struct Leftover {
     /// The name in it.
     pub name: String,
 }
+
+/// How often it is looked whether somebody has opened a FIFO.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// Longest time that `createdump` may gather before it opens its file.
+const GATHERING: Duration = Duration::from_secs(120);
+
+/// A process that has not been held for so long is not about to be: the request was answered, or never came.
+const SETTLED: Duration = Duration::from_secs(1);
 
 /// What all our names begin with.
 const PREFIX: &str = ".salvage-";
@@ -45,7 +56,7 @@ impl Leftover {
     }
 }
 
-/// Removes what a dump left behind that was under way when this program was killed, and lets a target go on that still waits for it. Nothing being there is
+/// Removes what a dump left behind that was under way when this program was killed, and lets a target go on that still waits for it, or will: for that it may wait two minutes. Nothing being there is
 /// well; so is the process having ended, with which its container's temporary files go too. Nothing but a FIFO or a file of that name is touched.
 ///
 /// # Errors
@@ -63,25 +74,51 @@ pub fn remove_leftover(proc: &Path, leftover: &Leftover) -> io::Result<()> {
     let dir = Dir::open(proc)?.open_dir(OsStr::new(&process.pid.to_string()))?;
     match Root::of(&dir)
         .and_then(|root| root.open_dir(Path::new(&leftover.dir)))
-        .and_then(|dir| remove(&dir, name))
+        .and_then(|temporary| remove(&dir, &temporary, name))
     {
         Err(error) if is_absent(&error) => Ok(()),
         other => other,
     }
 }
 
-/// Removes a FIFO or a file. A `createdump` that waits for somebody to read the FIFO is let go by the reader that comes and goes.
-pub(super) fn remove(dir: &Dir, name: &OsStr) -> io::Result<()> {
+/// Removes a FIFO or a file. A `createdump` that waits for somebody to read the FIFO, or is still gathering and will open it, is let go by the reader that stays
+/// until it has: without the name it would write an ordinary file there.
+fn remove(process: &Dir, dir: &Dir, name: &OsStr) -> io::Result<()> {
     let handle = dir.handle(name)?;
     match FileType::from_raw_mode(rustix::fs::fstat(&handle)?.st_mode) {
         FileType::Fifo => {
-            let reader = dir.open_file(name);
-            dir.remove_file(name)?;
-            reader.map(drop)
+            let reader = dir.open_file(name)?;
+            let began = Instant::now();
+            let mut free_since = None;
+            while began.elapsed() < GATHERING {
+                let mut fds = [PollFd::new(&reader, PollFlags::IN)];
+                poll_for(&mut fds, LOOK)?;
+                if !fds[0].revents().is_empty() {
+                    break;
+                }
+                // Nobody has opened it. Who is stopped will; who was not for a while has answered, or never was.
+                match is_held(process) {
+                    None => break,
+                    Some(true) => free_since = None,
+                    Some(false) => {
+                        let since = *free_since.get_or_insert_with(Instant::now);
+                        if since.elapsed() >= SETTLED {
+                            break;
+                        }
+                    }
+                }
+            }
+            dir.remove_file(name)
         }
         FileType::RegularFile => dir.remove_file(name),
         _ => Err(Errno::INVAL.into()),
     }
+}
+
+/// Whether the process is held by a tracer; nothing where it is gone.
+fn is_held(process: &Dir) -> Option<bool> {
+    let status = find::Status::parse(&find::read(process, "status").ok()?);
+    Some(status.state == b't' || status.tracer != 0)
 }
 
 fn is_absent(error: &io::Error) -> bool {

@@ -40,6 +40,7 @@ use super::ipc::{Asked, DumpCommand, DumpPath, Reply, Request, Target, ask, unle
 use super::{Error, Limits, Refused, Sink};
 
 pub use leftover::{Leftover, remove_leftover};
+pub use resume::dumps_ending;
 
 /// A dump that was taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,6 +65,9 @@ pub enum How {
 /// Where a target may be able to write, in order. The first is where its socket is, so it can.
 const OTHER_PLACES: [&str; 2] = ["/tmp", "/dev/shm"];
 
+/// How often a dump is asked for that loses a race within the target.
+const ATTEMPTS: u32 = 3;
+
 /// A dump under way: who, what, and until when.
 struct Job<'a> {
     target: &'a Target,
@@ -81,15 +85,18 @@ struct Spot {
 
 /// Why a way was not gone to its end.
 enum Failed {
-    /// Nothing came of it, and another way may do.
+    /// It could not be begun there; another place may do.
     Unusable(Error),
+    /// The runtime could not use the path. It was stopped for that, so no other place is tried this way, only the other way.
+    Rejected(Error),
+    /// It lost a race within the target, and may win the next.
+    Raced(Error),
     /// No other way is tried.
     Final(Error),
 }
 
 /// Takes a dump of a process and gives its bytes to `sink` as they come. `record` is called with each place in the target before anything is made there: what
-/// it makes durable lets [`remove_leftover`] tidy up after a kill. Once this has returned, the record can go, unless the error says that the process was
-/// still stopped.
+/// it makes durable lets [`remove_leftover`] tidy up after a kill. Once this has returned, the record can go, unless [`Error::leaves_something`].
 ///
 /// # Errors
 /// What refused, ended or prevented it. An error after the request was sent says whether the target runs again ([`Error::DumpEnded`]).
@@ -110,10 +117,7 @@ pub fn dump(
     let mut first_unusable = None;
     for how in [How::Fifo, How::File] {
         for place in places(target) {
-            let tried = Spot::at(target, &place, record).and_then(|spot| match how {
-                How::Fifo => job.through_fifo(&spot),
-                How::File => job.through_file(&spot),
-            });
+            let tried = job.attempt(how, &place, record);
             match tried {
                 Ok(dumped) => return Ok(dumped),
                 Err(Failed::Final(error)) => return Err(error),
@@ -121,6 +125,11 @@ pub fn dump(
                 Err(Failed::Unusable(error)) => {
                     first_unusable.get_or_insert(error);
                 }
+                Err(Failed::Rejected(error)) => {
+                    first_unusable.get_or_insert(error);
+                    break;
+                }
+                Err(Failed::Raced(error)) => return Err(error),
             }
         }
     }
@@ -182,6 +191,28 @@ impl Spot {
 }
 
 impl Job<'_> {
+    /// Goes one way at one place, and once more where that is lost to a race.
+    fn attempt(
+        &mut self,
+        how: How,
+        place: &str,
+        record: &mut dyn FnMut(&Leftover) -> Result<(), Refused>,
+    ) -> Result<Dumped, Failed> {
+        let mut attempts = 1..=ATTEMPTS;
+        loop {
+            let is_last = attempts.next().is_none_or(|attempt| attempt == ATTEMPTS);
+            let spot = Spot::at(self.target, place, record)?;
+            let tried = match how {
+                How::Fifo => self.through_fifo(&spot),
+                How::File => self.through_file(&spot),
+            };
+            match tried {
+                Err(Failed::Raced(_)) if !is_last => {}
+                tried => return tried,
+            }
+        }
+    }
+
     /// The request in every way that there is, the newest first.
     fn requests<'b>(&self, path: &'b DumpPath) -> [Request<'b>; 3] {
         DumpCommand::ALL.map(|command| Request::GenerateCoreDump {
@@ -226,11 +257,14 @@ impl Job<'_> {
             Error::RuntimeRefused { pid, text, .. } if is_of_single_file(&text) => {
                 Err(Failed::Final(Error::SingleFile { pid, text }))
             }
-            // It could not use the path, or is too old to say what it could not do; then nothing came, and another path may do.
+            Error::RuntimeRefused { ref text, .. } if bytes == 0 && is_of_race(text) => {
+                Err(Failed::Raced(refused))
+            }
+            // It could not use the path, or is too old to say what it could not do; nothing came either way.
             Error::RuntimeRefused { ref text, .. }
                 if bytes == 0 && (text.is_empty() || is_of_path(text)) =>
             {
-                Err(Failed::Unusable(refused))
+                Err(Failed::Rejected(refused))
             }
             refused => Err(Failed::Final(refused)),
         }
@@ -240,6 +274,11 @@ impl Job<'_> {
 /// `createdump`: "Only full dumps are supported by single file apps".
 fn is_of_single_file(text: &str) -> bool {
     text.to_ascii_lowercase().contains("single file")
+}
+
+/// `createdump`: "ptrace(ATTACH, 17) FAILED No such process (3)", when a thread ends after it was counted. Programs that have many short-lived ones meet it.
+fn is_of_race(text: &str) -> bool {
+    text.contains("FAILED No such process")
 }
 
 /// `createdump`: "Could not create output file '/x': Permission denied (13)".
@@ -254,3 +293,6 @@ fn io_error(target: &Target, operation: &'static str, source: std::io::Error) ->
         source,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,6 +6,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::os::fd::AsFd;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags};
@@ -16,7 +17,7 @@ use crate::dotnet::{Error, Resumed};
 use crate::model::FileId;
 use crate::sys::{Dir, Fifo, FileKind};
 
-use super::{Failed, leftover};
+use super::Failed;
 
 /// How long a target has to run again.
 const WITHIN: Duration = Duration::from_secs(5);
@@ -62,7 +63,8 @@ impl Name {
         }
     }
 
-    /// Removes it, if it is still what we think. What somebody else put in its place is theirs.
+    /// Removes it, if it is still what we think. What somebody else put in its place is theirs. Nobody comes to open it any more: whoever was to has, or has
+    /// answered.
     pub(super) fn remove(&mut self) {
         if !std::mem::replace(&mut self.is_there, false) {
             return;
@@ -73,7 +75,16 @@ impl Name {
             None => stat.kind == FileKind::File,
         });
         if is_ours {
-            leftover::remove(&self.dir, name).ok();
+            self.dir.remove_file(name).ok();
+        }
+    }
+}
+
+impl Name {
+    /// Removes a file that has been made already. One that has not will be, and is removed then.
+    fn remove_if_made(&mut self) {
+        if self.is_there && self.dir.stat(&self.name).is_ok() {
+            self.remove();
         }
     }
 }
@@ -112,7 +123,7 @@ impl Open {
     pub(super) fn end(self, target: &Target, failed: Failed) -> Failed {
         match failed {
             // It answered: nothing of the request is under way any more.
-            Failed::Unusable(error) => Failed::Unusable(error),
+            Failed::Unusable(_) | Failed::Rejected(_) | Failed::Raced(_) => failed,
             Failed::Final(
                 why @ (Error::RuntimeRefused { .. }
                 | Error::SingleFile { .. }
@@ -127,16 +138,26 @@ impl Open {
 
     fn let_go(mut self, target: &Target) -> Resumed {
         let began = Instant::now();
+        if self.fifo.is_none() {
+            self.name.remove_if_made();
+        }
         if !self.wait_until_opened(target, Some(began + WITHIN)) {
-            let target_there = target.clone();
+            let resumed = match is_stopped(target) {
+                None => Resumed::Died,
+                Some(true) => Resumed::NotWithin(began.elapsed()),
+                Some(false) => Resumed::Awaited,
+            };
+            let target = target.clone();
+            let counted = Ending::begin();
             let keep = move || {
-                self.wait_until_opened(&target_there, None);
+                self.wait_until_opened(&target, None);
+                drop(counted);
             };
             // Without a thread all is closed here and now, which is no worse than being killed.
             let _ = std::thread::Builder::new()
                 .name("dump-end".to_owned())
                 .spawn(keep);
-            return how_it_fares(target, began, Instant::now());
+            return resumed;
         }
         self.fifo = None;
         self.name.remove();
@@ -188,6 +209,30 @@ fn how_it_fares(target: &Target, began: Instant, until: Instant) -> Resumed {
     }
 }
 
+/// Dumps that ended before their target had opened what it was told to.
+static ENDING: AtomicUsize = AtomicUsize::new(0);
+
+/// How many dumps that have ended still keep something open for their targets. A program that ends before they are none leaves a process standing still.
+pub fn dumps_ending() -> usize {
+    ENDING.load(Ordering::SeqCst)
+}
+
+/// One of them.
+struct Ending;
+
+impl Ending {
+    fn begin() -> Self {
+        ENDING.fetch_add(1, Ordering::SeqCst);
+        Self
+    }
+}
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        ENDING.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
 /// Whether a thread of the target is held by a tracer; `None` when the target is gone.
 pub(super) fn is_stopped(target: &Target) -> Option<bool> {
     if !target.is_alive() {
@@ -201,8 +246,13 @@ pub(super) fn is_stopped(target: &Target) -> Option<bool> {
     if is_held(&main) {
         return Some(true);
     }
-    let tasks = target.process().open_dir(OsStr::new("task")).ok()?;
-    let threads = tasks.entries().ok()?.take(THREADS_MAX).flatten();
+    // Where its threads cannot be looked at, the first stands for all.
+    let tasks = target.process().open_dir(OsStr::new("task"));
+    let listed = tasks.and_then(|tasks| tasks.entries().map(|entries| (tasks, entries)));
+    let Ok((tasks, entries)) = listed else {
+        return target.is_alive().then_some(false);
+    };
+    let threads = entries.take(THREADS_MAX).flatten();
     // A thread that ends meanwhile holds nothing up.
     let held = |name: &OsStr| {
         let thread = tasks.open_dir(name).ok()?;

@@ -2,6 +2,9 @@
 //!
 //! Version 4 describes fields without arrays; tags behind them may describe them again with arrays, and then that counts. Numbers of
 //! events differ between versions of the runtime, which is why readers go by the names of fields.
+//!
+//! Invariant: each type that is kept takes at least a byte of a payload. A structure without fields takes none, so as a field it is left out, and an
+//! array of such is refused: 65,535 of them would be work for two bytes.
 
 use std::collections::HashMap;
 
@@ -11,8 +14,9 @@ use super::reader::Reader;
 /// Most kinds that are kept. A runtime and its libraries have some hundreds.
 const MAX_KINDS: usize = 16_384;
 
-/// Most bytes of descriptions that are kept, as the stream has them.
+/// Most bytes of descriptions that are kept: their own, and what a field takes besides its name, which has as few as 6 in the stream.
 const MAX_BYTES: usize = 16 << 20;
+const FIELD_BYTES: usize = 64;
 
 /// Most fields of a kind, those of structures in it included.
 const MAX_FIELDS: usize = 512;
@@ -70,6 +74,12 @@ pub enum Type {
     Array(Box<Type>),
 }
 
+impl Type {
+    fn is_nothing(&self) -> bool {
+        matches!(self, Self::Struct(fields) if fields.is_empty())
+    }
+}
+
 /// The kinds of a stream by their numbers in it.
 #[derive(Debug, Default)]
 pub(super) struct Kinds {
@@ -96,18 +106,20 @@ impl Kinds {
     }
 
     fn describe(&mut self, payload: &[u8]) -> Result<(), &'static str> {
-        if self.kinds.len() >= MAX_KINDS || self.bytes.saturating_add(payload.len()) > MAX_BYTES {
+        let (metadata, kind, field_count) =
+            read(payload).ok_or("a kind of events is not described as it must be")?;
+        let bytes = self.bytes + payload.len() + field_count * FIELD_BYTES;
+        if self.kinds.len() >= MAX_KINDS || bytes > MAX_BYTES {
             return Err("more kinds of events are described than are kept");
         }
-        self.bytes += payload.len();
-        let (metadata, kind) =
-            read(payload).ok_or("a kind of events is not described as it must be")?;
+        self.bytes = bytes;
         self.kinds.insert(metadata, kind);
         Ok(())
     }
 }
 
-fn read(payload: &[u8]) -> Option<(u32, Kind)> {
+/// The number of a kind, what is said of it, and how many fields that has.
+fn read(payload: &[u8]) -> Option<(u32, Kind, usize)> {
     const V2_FIELDS: u8 = 2;
     let mut reader = Reader::new(payload);
     let metadata = reader.u32()?;
@@ -122,8 +134,7 @@ fn read(payload: &[u8]) -> Option<(u32, Kind)> {
     let mut budget = MAX_FIELDS;
     let mut described = fields(&mut reader, 0, &mut budget)?;
     // Tags: size, kind, so many bytes. Kinds that are not known are stepped over.
-    while let Some(tag) = tag(&mut reader) {
-        let (kind, bytes) = tag;
+    while let Some((kind, bytes)) = tag(&mut reader) {
         if kind == V2_FIELDS {
             described = fields_with_arrays(&mut Reader::new(bytes), 0, &mut budget)?;
         }
@@ -135,7 +146,7 @@ fn read(payload: &[u8]) -> Option<(u32, Kind)> {
         version,
         fields: described,
     };
-    Some((metadata, kind))
+    Some((metadata, kind, MAX_FIELDS - budget))
 }
 
 fn tag<'a>(reader: &mut Reader<'a>) -> Option<(u8, &'a [u8])> {
@@ -167,7 +178,9 @@ fn fields(reader: &mut Reader<'_>, depth: usize, budget: &mut usize) -> Option<V
             code => simple(code)?,
         };
         let name = name(reader)?;
-        fields.push(Field { name, of });
+        if !of.is_nothing() {
+            fields.push(Field { name, of });
+        }
     }
     Some(fields)
 }
@@ -184,7 +197,9 @@ fn fields_with_arrays(
         let mut field = Reader::new(reader.take(size.checked_sub(4)?)?);
         let name = name(&mut field)?;
         let of = of(&mut field, depth, budget)?;
-        fields.push(Field { name, of });
+        if !of.is_nothing() {
+            fields.push(Field { name, of });
+        }
     }
     Some(fields)
 }
@@ -194,7 +209,10 @@ fn of(reader: &mut Reader<'_>, depth: usize, budget: &mut usize) -> Option<Type>
         return None;
     }
     match reader.u32()? {
-        ARRAY => Some(Type::Array(Box::new(of(reader, depth + 1, budget)?))),
+        ARRAY => {
+            let element = of(reader, depth + 1, budget)?;
+            (!element.is_nothing()).then(|| Type::Array(Box::new(element)))
+        }
         STRUCT => Some(Type::Struct(fields_with_arrays(reader, depth + 1, budget)?)),
         code => simple(code),
     }

@@ -81,16 +81,6 @@ impl Text<'_> {
         self.characters().take(most).collect()
     }
 
-    /// Whether it says `word`, which has no U+FFFD.
-    pub fn is(self, word: &str) -> bool {
-        self.characters().eq(word.chars())
-    }
-
-    /// Whether it is empty.
-    pub fn is_empty(self) -> bool {
-        self.0.is_empty()
-    }
-
     fn characters(&self) -> impl Iterator<Item = char> {
         let units = self.0.chunks_exact(2);
         let units = units.map(|unit| u16::from_le_bytes([unit[0], unit[1]]));

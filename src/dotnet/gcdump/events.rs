@@ -26,6 +26,8 @@ pub(super) enum HeapEvent<'a> {
     },
     Types(Types<'a>),
     Nodes(Nodes<'a>),
+    /// References between objects, and to them.
+    Other,
 }
 
 /// Types, one after the other.
@@ -86,6 +88,7 @@ pub(super) fn read(id: u32, payload: &[u8], pointer: u8) -> Option<HeapEvent<'_>
                 reader,
             }))
         }
+        16 | 17 | 19 | 20 | 38 => Some(HeapEvent::Other),
         _ => None,
     }
 }

@@ -3,6 +3,7 @@
 //! Bounded: 100,000 types and 32 MiB of their names; objects of further types are counted together. All of it is what the target says.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use super::events::{Nodes, Types};
 
@@ -17,6 +18,8 @@ const MAX_NAME: usize = 512;
 pub struct Heap {
     /// Whether the walk was seen to its end without anything missing.
     pub whole: bool,
+    /// How long the target stood still for it, collection and walk, as the runtime's own clock has it; none if its end was not seen.
+    pub pause: Option<Duration>,
     /// Objects.
     pub objects: u64,
     /// Their bytes, without what the heap has between them.

@@ -9,7 +9,7 @@ use super::*;
 /// The kinds that matter, numbered in the stream as the runtime numbers them.
 fn described() -> Stream {
     let none = 0u32.to_le_bytes();
-    let kinds = [1, 2, 15, 18].map(|id| kind(id, RUNTIME, id, "", &none));
+    let kinds = [1, 2, 15, 18, 19].map(|id| kind(id, RUNTIME, id, "", &none));
     Stream::new().kinds(&kinds)
 }
 
@@ -90,6 +90,8 @@ fn a_walk_is_added_up_by_type() {
     ]);
     let expected = Heap {
         whole: true,
+        // Each event of these is a second after the one before.
+        pause: Some(Duration::from_secs(4)),
         objects: 6,
         bytes: 181,
         unnamed: 1,
@@ -134,7 +136,13 @@ fn enough_is_the_end_of_the_collection_that_was_walked() {
 fn another_tools_walk_is_not_added_to_ours() {
     let one = [start(1), nodes(0, &[(1, 1)]), nodes(1, &[(1, 1)])];
     let ours = [start(2), nodes(0, &[(5, 1)]), nodes(1, &[(5, 1)]), end(2)];
-    let after = [nodes(2, &[(5, 1)]), start(3), nodes(0, &[(1, 1)]), end(3)];
+    let after = [
+        nodes(2, &[(5, 1)]),
+        start(3),
+        nodes(0, &[(1, 1)]),
+        nodes(1, &[(1, 1)]),
+        end(3),
+    ];
     let heap = heap(&[&one[..], &ours, &after].concat());
     assert_eq!((heap.objects, heap.bytes, heap.whole), (3, 15, true));
 }
@@ -145,6 +153,19 @@ fn a_walk_with_a_gap_is_not_whole() {
     assert_eq!((gap.whole, gap.lost, gap.objects), (false, 1, 2));
     let cut = heap(&[start(1), nodes(0, &[(1, 1)])]);
     assert!(!cut.whole);
+}
+
+#[test]
+fn a_walk_whose_end_was_lost_is_given_up_when_no_more_comes() {
+    let (mut snapshot, _) = watched(&[start(1), nodes(0, &[(1, 1)]), (19, vec![0; 8])]);
+    assert_eq!(snapshot.enough(), Ok(false));
+    snapshot.last = Instant::now().checked_sub(QUIET + QUIET);
+    assert_eq!(snapshot.enough(), Ok(true));
+    assert!(!snapshot.is_done());
+    // What comes before any walk is not waited for.
+    let (mut snapshot, _) = watched(&[types(&[(1, "T")])]);
+    snapshot.last = Instant::now().checked_sub(QUIET + QUIET);
+    assert_eq!(snapshot.enough(), Ok(false));
 }
 
 #[test]

@@ -23,6 +23,8 @@ use super::{
 
 /// How long a runtime may take to accept a connection.
 const CONNECT: Duration = Duration::from_secs(2);
+/// How long its turn may be waited for: nothing of ours but a dump has it for longer, and nobody waits for that.
+const TURN: Duration = Duration::from_secs(10);
 /// How long a command that does nothing lengthy may take, its turn included.
 const SHORT: Duration = Duration::from_secs(5);
 
@@ -123,8 +125,9 @@ pub(in crate::dotnet) fn ask(
     deadline: Instant,
 ) -> Result<Asked, Error> {
     let asked_at = Instant::now();
-    let Some(turn) = target.turn(deadline) else {
-        let limit = deadline.saturating_duration_since(asked_at);
+    let until = deadline.min(asked_at + TURN);
+    let Some(turn) = target.turn(until) else {
+        let limit = until.saturating_duration_since(asked_at);
         return Err(timed_out(
             target,
             "waiting for another command of ours, such as a dump,",

@@ -13,8 +13,8 @@
 //!
 //! Reading slowly loses events; it stops no thread of the target. A thread that finds no room in the session's buffer drops its event and
 //! goes on, and a thread of the runtime's own does the sending (dotnet/runtime `src/native/eventpipe/ep-buffer-manager.c`:
-//! `buffer_manager_try_reserve_buffer` refuses, `ep_buffer_manager_write_event` returns false). Two things can wait for the reader, and both end when
-//! the stream is closed: the one that answers diagnostic commands, from StopTracing to the end of the rundown, and with it whoever begins or ends another session.
+//! `buffer_manager_try_reserve_buffer` refuses, and `buffer_manager_allocate_buffer_for_thread` gives none). One thread can wait for the reader: the one that
+//! answers diagnostic commands, from StopTracing to the end of the rundown. Closing the stream frees it.
 
 #[cfg(test)]
 mod tests;
