@@ -3,10 +3,12 @@
 //! The library exists for the binary, the tests and the benches of this repository; it promises no stable interface.
 
 pub mod agent;
+pub mod capture;
 pub mod cli;
 pub mod config;
 pub mod decide;
 pub mod doctor;
+pub mod dotnet;
 pub mod fetch;
 pub mod identify;
 pub mod kube;

@@ -10,6 +10,8 @@ use jiff::Timestamp;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
+use super::captures::{self, Captures};
+use crate::capture::{self, Capturer};
 use crate::config::{self, Config};
 use crate::kube::{
     self, Census, CensusParts, Events, Logs, Mourner, PodIndex, Question, Teller, Told, Watched,
@@ -29,15 +31,16 @@ const DIRECTORIES_MAX: usize = 4_096;
 /// When an API server is looked for again of which nothing is known.
 const CLIENT_AGAIN: Duration = Duration::from_secs(30);
 
-/// Starts watching this node's pods, and gives what shipping asks of them.
+/// Starts watching this node's pods, and gives what shipping asks of them, and who takes captures.
 pub(super) fn start(
     config: &Config,
     kubernetes: &config::Kubernetes,
     spool: &Arc<Spool>,
-    metrics: &kube::Metrics,
+    metrics: (&kube::Metrics, &capture::Metrics),
     readiness: &Readiness,
     background: &mut JoinSet<()>,
-) -> std::io::Result<ship::Kubernetes> {
+) -> std::io::Result<(ship::Kubernetes, Option<Arc<Capturer>>)> {
+    let (metrics, capture_metrics) = metrics;
     let began = Timestamp::now();
     let pods = Arc::new(PodIndex::new(kubernetes.index.clone()));
     let mourner = Arc::new(Burials {
@@ -58,22 +61,44 @@ pub(super) fn start(
         census,
         metrics: metrics.clone(),
     };
+    let captures = config.captures.as_ref().map(|captures| {
+        captures::prepare(
+            config,
+            captures,
+            kubernetes,
+            spool,
+            &pods,
+            (capture_metrics, metrics),
+            readiness,
+        )
+    });
+    let captures = captures.transpose()?;
+    let capturer = captures.as_ref().map(Captures::capturer);
     let (teller, told) = Teller::new(metrics.clone());
     let part = readiness.part("pods", "the first list of this node's pods is not done");
     let recovered = Arc::new(Notify::new());
     background.spawn(learn(Arc::clone(spool), Arc::clone(&recovered)));
-    background.spawn(run(kubernetes.clone(), watched, told, part, recovered));
-    Ok(ship::Kubernetes {
+    background.spawn(run(
+        kubernetes.clone(),
+        watched,
+        captures,
+        told,
+        part,
+        recovered,
+    ));
+    let shipping = ship::Kubernetes {
         pods,
         window: kubernetes.join_window,
         began,
         teller: kubernetes.events.is_some().then_some(teller),
-    })
+    };
+    Ok((shipping, capturer))
 }
 
 async fn run(
     config: config::Kubernetes,
     watched: Watched,
+    captures: Option<Captures>,
     told: Told,
     part: Part,
     recovered: Arc<Notify>,
@@ -98,6 +123,9 @@ async fn run(
             tasks.spawn(events.run(told));
         }
         None => drop(told),
+    }
+    if let Some(captures) = captures {
+        captures.spawn(&client, &mut tasks);
     }
     tasks.spawn(kube::watch(client, config.watch, watched, part, recovered));
     while tasks.join_next().await.is_some() {}

@@ -10,6 +10,7 @@
 //! sources. Stop: sources take nothing new; what is being sent may go on for the grace period; what is not finished then stays in the spool
 //! with its state, and the next agent goes on. A second signal ends the process at once, which loses nothing either.
 
+mod captures;
 mod kubernetes;
 
 use std::future::Future;
@@ -22,9 +23,10 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
+use crate::capture::{self, Capturer};
 use crate::config::Config;
 use crate::kube;
-use crate::model::{Host, escaped, probe_key};
+use crate::model::{escaped, probe_key};
 use crate::ship::{self, Shipper};
 use crate::source::{self, Status};
 use crate::spool::{self, Spool, Work};
@@ -43,6 +45,9 @@ const LOOK_AGAIN: Duration = Duration::from_secs(30);
 
 /// How often it is looked how much may still be taken.
 const ROOM_AGAIN: Duration = Duration::from_secs(10);
+
+/// How long it is waited for processes that are being dumped to go on. A large one gathers for seconds before it can be let go.
+const LET_GO_WITHIN: Duration = Duration::from_secs(20);
 
 /// How the agent ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,6 +110,10 @@ pub async fn run(config: Config) -> anyhow::Result<End> {
     };
     let spool = Arc::new(opened);
     state.ready();
+    // First of all, and whether captures are taken or not: somebody may be standing still.
+    if let Err(error) = capture::remove_leftovers(&config.spool.state_dir) {
+        tracing::warn!(%error, "what captures may have left in containers cannot be looked for");
+    }
 
     let store = store::open(&config.store).await?;
     let store: Arc<dyn Store> = Arc::new(Metered::new(store, metrics.store.clone()));
@@ -122,19 +131,21 @@ pub async fn run(config: Config) -> anyhow::Result<End> {
                 &config,
                 kubernetes,
                 &spool,
-                &metrics.kube,
+                (&metrics.kube, &metrics.capture),
                 &readiness,
                 &mut background,
             )
         })
         .transpose()?;
+    let (kubernetes, capturer) = kubernetes.unzip();
+    let capturer = capturer.flatten();
     let pods = kubernetes.as_ref();
     let pods = pods.map(|kubernetes| Arc::clone(&kubernetes.pods));
     let gate = Arc::new(kubernetes::Gate::new(Arc::clone(&spool), pods));
     let sources = start_sources(&config, &gate, &metrics.source, &readiness, &mut background)?;
     let shipper = Shipper::new(
         config.ship.clone(),
-        host(),
+        sys::this_host(),
         Arc::clone(&spool),
         store,
         kubernetes,
@@ -161,8 +172,12 @@ pub async fn run(config: Config) -> anyhow::Result<End> {
     }
     stop_copying.notify_one();
     stop_shipping.notify_one();
+    let let_go = let_go(capturer);
+    let drained = async {
+        let _ = tokio::join!(&mut dispatching, let_go);
+    };
     let end = tokio::select! {
-        _ = &mut dispatching => End::Drained,
+        () = drained => End::Drained,
         () = tokio::time::sleep(config.grace_period) => End::Parked,
         () = stop.next() => End::Aborted,
     };
@@ -183,6 +198,16 @@ pub async fn run(config: Config) -> anyhow::Result<End> {
     Ok(end)
 }
 
+/// Ends captures that are under way, and waits until no process stands still for one.
+async fn let_go(capturer: Option<Arc<Capturer>>) {
+    if let Some(capturer) = capturer {
+        capturer.stop();
+        let until = std::time::Instant::now() + LET_GO_WITHIN;
+        let waited = tokio::task::spawn_blocking(move || capturer.wait_until_idle(until));
+        let _ = waited.await;
+    }
+}
+
 /// Everything that is counted.
 struct Metrics {
     source: source::Metrics,
@@ -190,6 +215,7 @@ struct Metrics {
     ship: ship::Metrics,
     store: store::Metrics,
     kube: kube::Metrics,
+    capture: capture::Metrics,
 }
 
 impl Metrics {
@@ -206,6 +232,7 @@ impl Metrics {
             ship: ship::Metrics::register(registry)?,
             store: store::Metrics::register(registry)?,
             kube: kube::Metrics::register(registry)?,
+            capture: capture::Metrics::register(registry)?,
         })
     }
 }
@@ -376,13 +403,4 @@ fn due(work: Work, spool: &Spool) -> impl Future<Output = ()> + use<> {
             .min(LOOK_AGAIN)
     });
     tokio::time::sleep(wait)
-}
-
-fn host() -> Host {
-    let uname = rustix::system::uname();
-    let text = |name: &std::ffi::CStr| name.to_str().ok().map(str::to_owned);
-    Host {
-        kernel: text(uname.release()),
-        arch: text(uname.machine()),
-    }
 }

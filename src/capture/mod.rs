@@ -1,9 +1,63 @@
-//! Captures: what is taken of a living process on demand, and what decides whether it may be.
+//! Captures: what is taken of a living process because somebody asks, or because its container is about to run out of memory.
 //!
 //! ```text
-//! annotation, rule ── memory: a container near its limit ──┐
-//! a person's request ──────────────────────────────────────┴── plan: what it costs the process ── ...
+//! Capture (API server) ──► reconcile ──┐
+//! memory near its limit ──► guard ─────┼──► Capturer: whom → plan → dotnet → spool ──► ship, as a crash is shipped
+//! salvage capture --pid ──► local ─────┘
 //! ```
+//!
+//! Owns what may be asked for, whether it is wise, and what whoever asked is told. Leaves the runtime's protocol to `dotnet`, and the way to the store to the
+//! spool and `ship`. Never leaves a process standing still: whatever ends a capture, the process goes on.
 
+mod counters;
+mod events;
+mod failure;
+mod guard;
+mod leftovers;
+mod local;
 pub mod memory;
+mod metrics;
 pub mod plan;
+mod reconcile;
+mod request;
+mod take;
+mod whom;
+
+use std::path::Path;
+
+use self::leftovers::Leftovers;
+use crate::kube::{CaptureSpec, CaptureStatus};
+
+/// Where the node's processes are: the agent is in the node's pid namespace.
+pub const PROC: &str = "/proc";
+
+pub use failure::{Failure, Reason};
+pub use guard::{Config as GuardConfig, Guard};
+pub use local::{Error as LocalError, Local, take_here};
+pub use metrics::Metrics;
+pub use reconcile::{Config as ReconcilerConfig, Reconciler};
+pub use request::{Request, What};
+pub use take::{Begun, Capturer, Config, Done, Job, Progress};
+pub use whom::{Candidate, Whom};
+
+/// Lets go of processes that an earlier start of the agent was dumping when it was killed, and removes what that has left in their containers.
+///
+/// # Errors
+/// The records cannot be read.
+pub fn remove_leftovers(state_dir: &Path) -> std::io::Result<()> {
+    Leftovers::open(state_dir)?.remove_all(Path::new(PROC))
+}
+
+/// What a `Capture` under way would say.
+pub fn shown(progress: &Progress) -> CaptureStatus {
+    reconcile::shown(progress)
+}
+
+/// Whether this can be asked for.
+///
+/// # Errors
+/// What is wrong with it, as the agent would say it.
+pub fn check(spec: &CaptureSpec) -> Result<(), Failure> {
+    request::Request::of(spec)?;
+    request::ttl(spec).map(|_| ())
+}

@@ -10,19 +10,18 @@ use std::time::Instant;
 
 use anyhow::{Context, bail};
 use indicatif::{ProgressBar, ProgressStyle};
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::spawn_blocking;
 
 use super::open_with::{how_to_open, quoted};
 use super::output::{note, print};
 use super::save::{HoleWriter, Partial};
 use super::show::note_newer_schema;
+use super::signals::Interrupts;
 use super::store::StoreArgs;
 use super::{EXIT_CODES, Outcome, say};
 use crate::fetch::{self, Checked, Opened, Sink};
 use crate::model::{Artifact, ByteSize, CrashKey, IdPrefix, Manifest, Role};
 use crate::store::Store;
-use crate::sys;
 
 /// Fetch a crash's files, check them, and say how to open them.
 ///
@@ -47,11 +46,25 @@ pub(super) struct Args {
     store: StoreArgs,
 }
 
+impl Args {
+    /// All files of a crash, into this directory.
+    pub(super) fn of(id: IdPrefix, out: PathBuf, store: StoreArgs) -> Self {
+        Self {
+            id,
+            out,
+            only: None,
+            force: false,
+            store,
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 enum Only {
     Dump,
     Log,
     Report,
+    Trace,
 }
 
 impl Only {
@@ -60,6 +73,7 @@ impl Only {
             Self::Dump => Role::Dump,
             Self::Log => Role::Log,
             Self::Report => Role::Report,
+            Self::Trace => Role::Trace,
         }
     }
 }
@@ -70,32 +84,6 @@ pub(super) async fn run(args: Args) -> anyhow::Result<Outcome> {
     tokio::select! {
         outcome = get(args) => outcome,
         () = interrupted.recv() => Err(fetch::Error::Interrupted.into()),
-    }
-}
-
-/// The signals by which people and systems end a command.
-struct Interrupts(Vec<tokio::signal::unix::Signal>);
-
-impl Interrupts {
-    fn new() -> anyhow::Result<Self> {
-        let kinds = [
-            SignalKind::interrupt(),
-            SignalKind::terminate(),
-            SignalKind::hangup(),
-        ];
-        let heeded = kinds
-            .into_iter()
-            .filter(|kind| !sys::is_ignored(kind.as_raw_value()));
-        let signals: io::Result<_> = heeded.map(signal).collect();
-        Ok(Self(signals.context("listening for signals")?))
-    }
-
-    async fn recv(&mut self) {
-        if self.0.is_empty() {
-            return std::future::pending().await;
-        }
-        let each = self.0.iter_mut().map(|signal| Box::pin(signal.recv()));
-        futures::future::select_all(each).await;
     }
 }
 
@@ -163,7 +151,7 @@ fn wanted<'a>(key: &CrashKey, manifest: &'a Manifest, role: Option<Role>) -> Vec
     for artifact in &manifest.artifacts {
         let extension = match artifact.role {
             Role::Log => "log",
-            Role::Dump | Role::Report => artifact.format.extension(),
+            Role::Dump | Role::Report | Role::Trace => artifact.format.extension(),
         };
         let name = match taken.iter().filter(|other| **other == extension).count() {
             0 => format!("{stem}.{extension}"),

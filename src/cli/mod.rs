@@ -4,6 +4,7 @@
 //! progress, errors) goes to standard error. A name that somebody else chose reaches a terminal only escaped.
 
 mod agent;
+mod capture;
 mod crash;
 mod crash_test;
 mod demo;
@@ -14,6 +15,7 @@ mod open_with;
 mod output;
 mod save;
 mod show;
+mod signals;
 mod store;
 mod table;
 mod when;
@@ -54,6 +56,7 @@ enum Command {
     Ls(ls::Args),
     Show(show::Args),
     Get(get::Args),
+    Capture(capture::Args),
     Doctor(doctor::Args),
 }
 
@@ -91,6 +94,7 @@ pub fn run() -> ExitCode {
         Command::Ls(args) => on_threads(ls::run(args)),
         Command::Show(args) => on_threads(show::run(args)),
         Command::Get(args) => on_threads(get::run(args)),
+        Command::Capture(args) => on_threads(capture::run(args)),
         Command::Doctor(args) => on_threads(doctor::run(args)),
     }
 }

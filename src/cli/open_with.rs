@@ -39,6 +39,12 @@ const RULES: &[Rule] = &[
     rule(Some(Role::Log), None, None, &["less {path}"]),
     rule(
         None,
+        Some(Format::Counters),
+        None,
+        &["jq . {path}    (a sample a line; docs/dotnet.md says what is in it)"],
+    ),
+    rule(
+        None,
         Some(Format::ElfCore),
         Some(".NET"),
         &[
@@ -323,6 +329,12 @@ mod tests {
                 "dotnet-trace report F topN",
             ),
             (Role::Dump, Format::Gcdump, None, "dotnet-gcdump report F"),
+            (
+                Role::Trace,
+                Format::Counters,
+                None,
+                "jq . F    (a sample a line; docs/dotnet.md says what is in it)",
+            ),
             (Role::Log, Format::ContainerLog, None, "less F"),
             (
                 Role::Dump,

@@ -9,7 +9,7 @@ use super::store::StoreArgs;
 use super::{EXIT_CODES, Outcome, say};
 use crate::fetch::{self, Document, Presence};
 use crate::model::{
-    Artifact, ByteSize, Escaped, IdPrefix, Kind, Manifest, Mark, SCHEMA, TimeSource,
+    Artifact, ByteSize, Escaped, IdPrefix, Kind, Manifest, Mark, SCHEMA, Taken, TimeSource, Trigger,
 };
 
 /// Show what is known of a crash, and what of it is still stored.
@@ -142,6 +142,7 @@ fn describe(
     );
     let time_source = match manifest.time_source {
         TimeSource::DumpWritten => "when the dump was last written",
+        TimeSource::CaptureTaken => "when it was taken",
         TimeSource::ContainerFinished => "when the container ended",
         TimeSource::FirstSeen => "when it was first seen; its own times are not to be believed",
     };
@@ -246,6 +247,9 @@ fn why(page: &mut Page, manifest: &Manifest) {
     if let Some(rollup) = &manifest.rollup {
         page.line("stands for", format!("{} ends", rollup.count));
     }
+    if let Some(taken) = manifest.capture.as_deref() {
+        how_it_was_taken(page, taken);
+    }
     if let Some(signal) = &manifest.signal {
         page.known(
             "signal",
@@ -254,6 +258,41 @@ fn why(page: &mut Page, manifest: &Manifest) {
                 ("code", signal.code.map(|code| code.to_string())),
                 ("address", signal.address.clone()),
             ]),
+        );
+    }
+}
+
+/// Types of a managed heap that are shown; the manifest has more.
+const TYPES_SHOWN: usize = 10;
+
+fn how_it_was_taken(page: &mut Page, taken: &Taken) {
+    let kind = taken.dump_type.map(|kind| kind.to_string());
+    let milliseconds = |ms: u64| format!("{ms} ms");
+    page.known(
+        "taken",
+        joined([
+            ("", Some(taken.kind.to_string())),
+            ("type", kind),
+            ("for", taken.request.clone()),
+            ("in", Some(milliseconds(taken.took_ms))),
+            ("process stood still", taken.pause_ms.map(milliseconds)),
+        ]),
+    );
+    if let (Trigger::Memory, Some(memory)) = (taken.trigger, taken.memory) {
+        let size = |bytes: u64| ByteSize::new(bytes).rounded();
+        page.line(
+            "memory",
+            format!("{} of {}", size(memory.used), size(memory.limit)),
+        );
+    }
+    for provider in &taken.providers {
+        page.line("provider", provider);
+    }
+    for heap in taken.types.iter().take(TYPES_SHOWN) {
+        let size = ByteSize::new(heap.bytes).rounded();
+        page.line(
+            "objects",
+            format!("{} {}, {size}", heap.instances, heap.name),
         );
     }
 }

@@ -42,6 +42,11 @@ impl StoreArgs {
         Ok(store::open(&config).await?)
     }
 
+    /// Whether any store was named.
+    pub(super) fn is_given(&self) -> bool {
+        self.store.is_some()
+    }
+
     /// Where the store is, if that was said.
     pub(super) fn config(self) -> anyhow::Result<Option<StoreConfig>> {
         let Some(url) = self.store else {

@@ -1,6 +1,7 @@
 //! The agent's configuration, in two stages: what was written, then what the program can use. Every refusal happens in between, and names the
 //! key and the remedy.
 
+mod captures;
 mod kubernetes;
 #[cfg(test)]
 mod reference;
@@ -13,6 +14,7 @@ use std::time::Duration;
 
 use url::Url;
 
+pub use self::captures::Captures;
 pub use self::kubernetes::Kubernetes;
 use self::written::{Source, Written};
 use crate::decide::{Coverage, Limits};
@@ -53,6 +55,8 @@ pub struct Config {
     pub ship: ship::Config,
     /// Kubernetes, where pods are to be looked up.
     pub kubernetes: Option<Kubernetes>,
+    /// Captures, where they are taken.
+    pub captures: Option<Captures>,
     /// How long a drain may take.
     pub grace_period: Duration,
     written: Written,
@@ -251,6 +255,7 @@ fn check(mut written: Written, surroundings: &Surroundings) -> Result<Config, Er
         return Err(key("compression.level", "is a zstd level from 1 to 19"));
     }
     let kubernetes = kubernetes::check(&written.kubernetes, &node, surroundings)?;
+    let captures = captures::check(&written.captures, kubernetes.is_some())?;
     let sources = sources(&written)?;
     let store = store(&written)?;
     let spool = spool_config(&written, &node)?;
@@ -270,6 +275,7 @@ fn check(mut written: Written, surroundings: &Surroundings) -> Result<Config, Er
             part_memory: ship::PART_MEMORY,
         },
         kubernetes,
+        captures,
         grace_period: written.shutdown.grace_period.duration(),
         cluster,
         node,

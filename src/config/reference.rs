@@ -93,6 +93,13 @@ kubernetes:
   log: {enabled: true, lines: 1, max_bytes: 1MiB, exclude_namespaces: []}
   events: true
   selection: {namespaces: [], exclude_namespaces: [], pods: {}, unknown: hold}
+captures:
+  enabled: true
+  memory:
+    rules:
+      - {at: 90%, rearm: 80%, take: gcdump, cooldown: 1s, budget: 1, budget_window: 60s, namespaces: [], exclude_namespaces: []}
+    annotations: true
+    poll: 1s
 ";
 
 /// What the chart sets itself, and where in its values it is said.

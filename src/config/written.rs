@@ -48,6 +48,9 @@ pub(super) struct Written {
     /// Whether pods are looked up.
     #[serde(default)]
     pub(super) kubernetes: Kubernetes,
+    /// Whether living processes are captured.
+    #[serde(default)]
+    pub(super) captures: Captures,
 }
 
 /// One source: a directory, or a volume of every pod.
@@ -244,6 +247,83 @@ pub(super) struct Selection {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(test, schemars(extend("x-default" = "`hold` where anything is selected by or a pod opted out, else `ship`")))]
     pub(super) unknown: Option<Unknown>,
+}
+
+/// Captures of living processes. The agent needs `hostPID` and the capability SYS_PTRACE for them, and the cluster the chart's CustomResourceDefinition.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Captures {
+    /// Whether the agent takes captures at all: those that are asked for by a `Capture`, and those that `memory` is about.
+    pub(super) enabled: bool,
+    /// Captures before a container runs out of memory.
+    pub(super) memory: CaptureMemory,
+}
+
+/// Captures before a container runs out of memory: the kernel's out-of-memory killer leaves no dump.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct CaptureMemory {
+    /// Of several rules the first that selects a pod's namespace counts.
+    pub(super) rules: Vec<MemoryRule>,
+    /// Whether pods may ask for one by the annotations `salvage.dev/capture-at-memory` and `salvage.dev/capture-take`, and turn rules off for themselves.
+    pub(super) annotations: bool,
+    /// How often the memory of containers that have a rule is looked at.
+    #[cfg_attr(test, schemars(with = "super::reference::Duration"))]
+    pub(super) poll: Span,
+}
+
+/// When a container is captured because of its memory, and how often.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct MemoryRule {
+    /// The share of its limit that its working set has to reach.
+    pub(super) at: String,
+    /// The share that it has to fall below before it can be captured again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schemars(extend("x-default" = "ten points below `at`")))]
+    pub(super) rearm: Option<String>,
+    /// What is taken: `gcdump`, or a dump: `mini`, `triage`, `heap`, `full`.
+    pub(super) take: String,
+    /// How long no other container of the same workload is captured then.
+    #[cfg_attr(test, schemars(with = "super::reference::Duration"))]
+    pub(super) cooldown: Span,
+    /// How many captures a workload has in a window.
+    pub(super) budget: u32,
+    /// How long that window is.
+    #[cfg_attr(test, schemars(with = "super::reference::Duration"))]
+    pub(super) budget_window: Span,
+    /// Only in these namespaces; in all where it is empty.
+    pub(super) namespaces: Vec<String>,
+    /// Not in these, also where `namespaces` has them.
+    pub(super) exclude_namespaces: Vec<String>,
+}
+
+impl Default for CaptureMemory {
+    fn default() -> Self {
+        Self {
+            rules: Vec::new(),
+            annotations: true,
+            poll: Span::secs(1),
+        }
+    }
+}
+
+impl Default for MemoryRule {
+    fn default() -> Self {
+        Self {
+            at: "90%".to_owned(),
+            rearm: None,
+            take: "gcdump".to_owned(),
+            cooldown: Span::secs(3_600),
+            budget: 3,
+            budget_window: Span::secs(86_400),
+            namespaces: Vec::new(),
+            exclude_namespaces: Vec::new(),
+        }
+    }
 }
 
 /// What is done with a dump whose pod was never seen.

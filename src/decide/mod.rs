@@ -12,7 +12,9 @@ mod reason;
 mod selection;
 mod when;
 
-pub use attribute::{About, Attributed, Claim, ClaimSource, LogDir, Node, Where, attribute};
+pub use attribute::{
+    About, Attributed, Claim, ClaimSource, LogDir, Node, Where, attribute, belongs_to_container,
+};
 pub use coverage::{Coverage, Covered};
 pub use ends::{Counted, End, new_ends, signal_of};
 pub use kin::{KIN_GAP, Kin, Written, by_worth, dump_of_report, may_have_kin};

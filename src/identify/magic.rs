@@ -174,8 +174,8 @@ mod tests {
         for (format, head) in HEADS {
             assert_eq!(format_of(head), format, "{}", head.escape_ascii());
         }
-        // A container's log is known by where it comes from.
-        let told = |format: &Format| *format != Format::ContainerLog;
+        // A container's log and counters are known by where they come from.
+        let told = |format: &Format| !matches!(format, Format::ContainerLog | Format::Counters);
         for format in Format::ALL.into_iter().filter(told) {
             assert!(
                 HEADS.iter().any(|(f, _)| *f == format),

@@ -1,4 +1,4 @@
-//! One Warning on the pod for each crash that is stored, so that `kubectl describe` tells where its dump is.
+//! One Event on the pod for each crash or capture that is stored, so that `kubectl describe` tells where its dump is: a Warning for a crash.
 //!
 //! The Event is named after the crash, so a crash has one whatever is repeated. A pod that crashes all the time gets some and then one in a while; a failure is
 //! counted and forgotten: an Event is news, the crash is in the bucket.
@@ -18,7 +18,7 @@ use tokio::time::timeout;
 use super::Metrics;
 use super::bucket::Bucket;
 use super::metrics::Outcome;
-use crate::model::{ByteSize, Manifest, Role};
+use crate::model::{ByteSize, Kind, Manifest, Role, Taken, Trigger};
 use crate::telemetry::chain;
 
 /// What Events say they are from.
@@ -193,6 +193,11 @@ pub struct CollectedError {
 fn event_of(manifest: &Manifest, node: &str, now: Timestamp) -> Option<Event> {
     let pod = manifest.pod.as_ref()?;
     let (namespace, name, uid) = (pod.namespace.clone()?, pod.name.clone()?, pod.uid.clone()?);
+    let is_capture = manifest.kind == Kind::Capture;
+    let (reason, type_) = match is_capture {
+        true => ("CaptureStored", "Normal"),
+        false => ("CrashCollected", "Warning"),
+    };
     Some(Event {
         metadata: ObjectMeta {
             // A name has 253 characters, and a pod's may have them all.
@@ -202,9 +207,9 @@ fn event_of(manifest: &Manifest, node: &str, now: Timestamp) -> Option<Event> {
         },
         event_time: Some(MicroTime(now)),
         action: Some("Collected".to_owned()),
-        reason: Some("CrashCollected".to_owned()),
+        reason: Some(reason.to_owned()),
         note: Some(note(manifest)),
-        type_: Some("Warning".to_owned()),
+        type_: Some(type_.to_owned()),
         reporting_controller: Some(CONTROLLER.to_owned()),
         reporting_instance: Some(cut(node, 128).to_owned()),
         regarding: Some(ObjectReference {
@@ -229,6 +234,9 @@ fn note(manifest: &Manifest) -> String {
         || "A process".to_owned(),
         |name| format!("Container {name}"),
     );
+    if let Some(taken) = manifest.capture.as_deref() {
+        return cut(&note_of_capture(manifest, taken, &who), NOTE_MAX).to_owned();
+    }
     let mut note = match manifest.exit_code {
         Some(code) => format!("{who} crashed: {} (exit code {code}).", manifest.reason),
         None => format!("{who} crashed: {}.", manifest.reason),
@@ -250,6 +258,28 @@ fn note(manifest: &Manifest) -> String {
     }
     note += &format!(" salvage get {}", manifest.id);
     cut(&note, NOTE_MAX).to_owned()
+}
+
+/// What was taken of a living process, and why.
+fn note_of_capture(manifest: &Manifest, taken: &Taken, who: &str) -> String {
+    let what = match taken.dump_type {
+        Some(kind) => format!("{kind} {}", taken.kind),
+        None => taken.kind.to_string(),
+    };
+    let why = match (taken.trigger, taken.memory) {
+        (Trigger::Memory, Some(memory)) => format!(
+            " Its memory was at {} of {}.",
+            ByteSize::new(memory.used).rounded(),
+            ByteSize::new(memory.limit).rounded()
+        ),
+        _ => String::new(),
+    };
+    let bytes = manifest.artifacts.iter().map(|artifact| artifact.bytes);
+    let bytes = ByteSize::new(bytes.sum()).rounded();
+    format!(
+        "{who}: a {what} of {bytes} is stored.{why} salvage get {}",
+        manifest.id
+    )
 }
 
 fn cut(text: &str, most: usize) -> &str {
@@ -291,6 +321,31 @@ mod tests {
         assert_eq!(
             event.regarding.and_then(|pod| pod.uid).as_deref(),
             Some("u")
+        );
+    }
+
+    #[test]
+    fn an_event_of_a_capture_says_what_was_taken_and_why() {
+        let taken = json!({
+            "kind": "dump", "type": "heap", "trigger": "memory", "started": "2026-11-21T01:52:31Z", "took_ms": 1,
+            "memory": {"used": 943_718_400, "limit": 1_073_741_824}
+        });
+        let capture = Manifest {
+            kind: Kind::Capture,
+            capture: Some(Box::new(
+                serde_json::from_value(taken).expect("how it was taken"),
+            )),
+            exit_code: None,
+            missing: Vec::new(),
+            ..manifest()
+        };
+        let event = event_of(&capture, "node-1", Timestamp::UNIX_EPOCH).expect("an event");
+        assert_eq!(event.type_.as_deref(), Some("Normal"));
+        assert_eq!(
+            event.note.as_deref(),
+            Some(
+                "Container app: a heap dump of 0 B is stored. Its memory was at 900.0 MiB of 1.0 GiB. salvage get 01m7xww73z8tgy3eqr24zwfz0y"
+            )
         );
     }
 

@@ -44,7 +44,7 @@ impl Metrics {
     pub fn register(registry: &Registry) -> prometheus::Result<Self> {
         let watch_errors = IntCounter::new(
             "salvage_kube_watch_errors_total",
-            "Failures of listing and watching this node's pods.",
+            "Failures of listing and watching this node's pods, or captures.",
         )?;
         let unseen = IntCounter::new(
             "salvage_terminations_unseen_total",
@@ -70,7 +70,7 @@ impl Metrics {
         })
     }
 
-    pub(super) fn watch_error(&self) {
+    pub(in crate::kube) fn watch_error(&self) {
         self.watch_errors.inc();
     }
 

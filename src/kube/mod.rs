@@ -5,18 +5,21 @@
 //!                         └─────► Census ──a new death, with its log──► Mourner (the spool)
 //! /var/log/pods ──names──► PodIndex (while the API server is away) · ──lines──► logs
 //! API server ◄──Events── events ◄── crashes that are stored
+//! API server ──watch──► capture ──► what people ask for
 //! ```
 //!
 //! Nothing here is waited for by what is decided already: without an API server the index says what the node itself knows, and says that it is not
 //! complete. What is read of a pod, and what of that is believed, is said in `object`.
 
 mod bucket;
+mod capture;
 mod census;
 mod client;
 mod cri;
 mod events;
 mod index;
 mod list;
+mod living;
 mod logs;
 mod metrics;
 mod object;
@@ -26,6 +29,10 @@ mod watched;
 
 use crate::model::{Death, LastLines};
 
+pub use capture::{
+    Capture, CaptureEstimate, CaptureSpec, CaptureStatus, CaptureWatchConfig, CounterValue, Heard,
+    TypeCount, hear,
+};
 pub use census::{Census, Parts as CensusParts};
 pub use client::client;
 pub use cri::{Limits, Tail, last_lines};

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Container, CrashId, Evidence, Pod, Sha256, Terminated};
+use super::{Container, CrashId, Evidence, Pod, Terminated};
 
 /// One start of a container.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -93,12 +93,7 @@ impl Start {
             container,
             number,
         } = self;
-        let digest = Sha256::of(format!("{cluster}\0{uid}\0{container}\0{number}").as_bytes());
-        let random = digest
-            .iter()
-            .take(10)
-            .fold(0, |sum: u128, byte| sum << 8 | u128::from(*byte));
-        CrashId::new(time, random)
+        CrashId::of_text(time, &format!("{cluster}\0{uid}\0{container}\0{number}"))
     }
 }
 

@@ -28,6 +28,8 @@ pub enum Format {
     Gcdump,
     /// Lines of a container's output, each with its time, as `kubectl logs --timestamps` shows them.
     ContainerLog,
+    /// Samples of a program's counters, one JSON object to a line.
+    Counters,
     /// None of the above; kept all the same.
     #[serde(other)]
     Unknown,
@@ -35,7 +37,7 @@ pub enum Format {
 
 impl Format {
     /// Every format, for metrics that show zero and for tables.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::ElfCore,
         Self::Minidump,
         Self::Hprof,
@@ -46,6 +48,7 @@ impl Format {
         Self::Nettrace,
         Self::Gcdump,
         Self::ContainerLog,
+        Self::Counters,
         Self::Unknown,
     ];
 
@@ -62,6 +65,7 @@ impl Format {
             Self::Nettrace => "nettrace",
             Self::Gcdump => "gcdump",
             Self::ContainerLog => "container-log",
+            Self::Counters => "counters",
             Self::Unknown => "unknown",
         }
     }
@@ -77,6 +81,7 @@ impl Format {
             Self::HeapSnapshot => "heapsnapshot",
             Self::Nettrace => "nettrace",
             Self::Gcdump => "gcdump",
+            Self::Counters => "jsonl",
             Self::Unknown => "bin",
         }
     }
@@ -86,6 +91,7 @@ impl Format {
         match self {
             Self::DotnetCrashReport | Self::HsErr | Self::NodeReport => Role::Report,
             Self::ContainerLog => Role::Log,
+            Self::Counters => Role::Trace,
             _ => Role::Dump,
         }
     }

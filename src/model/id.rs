@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use ulid::Ulid;
 
+use super::digest::Sha256;
 use super::text::stored_as_text;
 
 /// The id of one crash: 26 characters of lower-case Crockford base 32 (`ulid/spec`). The first ten hold the crash's time in
@@ -32,6 +33,21 @@ impl CrashId {
     pub fn new(time: Timestamp, random: u128) -> Self {
         let millis = u64::try_from(time.as_millisecond()).unwrap_or(0);
         Self(Ulid::from_parts(millis, random))
+    }
+
+    /// The id of what somebody asked for by an object of this UID, the same whenever it is asked for: who meets the object again, meets what came of it.
+    pub fn of_request(cluster: &str, uid: &str, created: Timestamp) -> Self {
+        Self::of_text(created, &format!("{cluster}\0{uid}"))
+    }
+
+    /// The id that a text has at a time: 80 bits of its SHA-256.
+    pub(super) fn of_text(time: Timestamp, text: &str) -> Self {
+        let digest = Sha256::of(text.as_bytes());
+        let random = digest
+            .iter()
+            .take(10)
+            .fold(0, |sum: u128, byte| sum << 8 | u128::from(*byte));
+        Self::new(time, random)
     }
 
     /// The time part, to the millisecond.

@@ -101,6 +101,8 @@ pub enum Role {
     Log,
     /// A runtime's own account of the crash.
     Report,
+    /// Events or values of a living process over a time.
+    Trace,
 }
 
 impl Role {
@@ -110,6 +112,7 @@ impl Role {
             Self::Dump => "dump",
             Self::Log => "log",
             Self::Report => "report",
+            Self::Trace => "trace",
         }
     }
 }

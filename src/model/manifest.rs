@@ -7,7 +7,9 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{ContainerKind, CrashId, Format, ObjectKey, Owner, Reason, key::Role};
+use super::{
+    CaptureKind, ContainerKind, CrashId, DumpType, Format, ObjectKey, Owner, Reason, key::Role,
+};
 
 /// The schema this code writes.
 pub const SCHEMA: u32 = 1;
@@ -60,6 +62,9 @@ pub struct Manifest {
     /// What is not stored, and why.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub missing: Vec<Missing>,
+    /// How it was taken, where it is a capture.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub capture: Option<Box<Taken>>,
     /// How many ends this stands for, where it is more than one or none was seen.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rollup: Option<Rollup>,
@@ -91,6 +96,8 @@ pub enum TimeSource {
     DumpWritten,
     /// When the container ended, as the kubelet says, to the second.
     ContainerFinished,
+    /// When the capture was begun.
+    CaptureTaken,
     /// When the agent first saw the dump or heard of the end, because the time that either has was more than a day away from the node's clock.
     FirstSeen,
 }
@@ -428,6 +435,73 @@ pub struct Occasion {
     /// What made the runtime write: Node's `trigger`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trigger: Option<String>,
+}
+
+/// How a capture was taken.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Taken {
+    /// What was taken.
+    pub kind: CaptureKind,
+    /// How much of the memory, of a dump.
+    #[serde(rename = "type", default, skip_serializing_if = "Option::is_none")]
+    pub dump_type: Option<DumpType>,
+    /// What made the agent take it.
+    pub trigger: Trigger,
+    /// Name of the `Capture` that asked for it, in the pod's namespace.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request: Option<String>,
+    /// When the runtime was asked.
+    pub started: Timestamp,
+    /// How long it took, in milliseconds.
+    pub took_ms: u64,
+    /// How long the process stood still for it, in milliseconds, as far as that was measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pause_ms: Option<u64>,
+    /// Whether it holds all that was asked for, where the file alone does not tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub complete: Option<bool>,
+    /// What a reader should know of how it was taken.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
+    /// The sources of events that it has.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub providers: Vec<String>,
+    /// The container's memory when the trigger fired.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory: Option<MemoryUse>,
+    /// The types that had most of the managed heap, of a gcdump.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub types: Vec<HeapType>,
+}
+
+/// What made an agent take a capture.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Trigger {
+    /// Somebody asked for it.
+    Request,
+    /// The container's memory came near its limit.
+    Memory,
+}
+
+/// A container's memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MemoryUse {
+    /// Bytes that cannot be reclaimed at once, as the kubelet counts them.
+    pub used: u64,
+    /// The limit, in bytes.
+    pub limit: u64,
+}
+
+/// A type of a managed heap.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HeapType {
+    /// Its name; its id where the runtime did not say the name.
+    pub name: String,
+    /// Its living objects.
+    pub instances: u64,
+    /// Bytes that they take themselves.
+    pub bytes: u64,
 }
 
 /// Something that is not stored.

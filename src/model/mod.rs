@@ -38,13 +38,13 @@ pub use key::{
 };
 pub use layout::{InvalidLayout, Layout, Names, Placeholder};
 pub use manifest::{
-    Agent, Artifact, Attribution, Confidence, Container, Encoding, Evidence, Exception, Host, Kind,
-    Label, Manifest, Mark, Missing, Module, Occasion, Pod, Process, Rollup, Runtime, SCHEMA,
-    SignalInfo, TimeSource, Timings, Volume,
+    Agent, Artifact, Attribution, Confidence, Container, Encoding, Evidence, Exception, HeapType,
+    Host, Kind, Label, Manifest, Mark, MemoryUse, Missing, Module, Occasion, Pod, Process, Rollup,
+    Runtime, SCHEMA, SignalInfo, Taken, TimeSource, Timings, Trigger, Volume,
 };
 pub use pod::{
-    ContainerKind, ContainerStatus, KnownContainer, KnownPod, Mount, NodeVolume, Owner, Stopping,
-    SubPath, Terminated, VolumeAt,
+    ContainerKind, ContainerStatus, KnownContainer, KnownPod, Liveness, MemoryCapture, Mount,
+    NodeVolume, Owner, Stopping, SubPath, Terminated, VolumeAt,
 };
 pub use reason::{InvalidReason, Reason, signal_name};
 pub use step::Step;

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -27,6 +28,8 @@ pub struct KnownPod {
     pub opted_out: bool,
     /// Whether it asks that its log is not taken.
     pub no_log: bool,
+    /// What it says of captures before it runs out of memory, by annotation.
+    pub memory_capture: MemoryCapture,
     /// Its service account.
     pub service_account: Option<String>,
     /// When it was made.
@@ -47,6 +50,15 @@ pub struct KnownPod {
     pub containers: Vec<KnownContainer>,
     /// When the API server said that it is gone, or stopped listing it.
     pub gone: Option<Timestamp>,
+}
+
+/// A pod's annotations about captures before it runs out of memory, as they were written.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct MemoryCapture {
+    /// From which share of its limit on, or that it wants none.
+    pub at: Option<String>,
+    /// What is to be taken.
+    pub take: Option<String>,
 }
 
 /// What a person deployed.
@@ -98,10 +110,23 @@ pub struct KnownContainer {
     pub image_digest: Option<String>,
     /// The user it is to run as; absent where the image decides.
     pub run_as_user: Option<u32>,
+    /// How the kubelet finds out whether it lives, if it does.
+    pub liveness: Option<Liveness>,
     /// Its mounts of the pod's node volumes.
     pub mounts: Vec<Mount>,
     /// How it has fared; absent until the kubelet told.
     pub status: Option<ContainerStatus>,
+}
+
+/// How often and how patiently the kubelet asks a container whether it lives. A process that stands still does not answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Liveness {
+    /// How often it is asked.
+    pub period: Duration,
+    /// How long an answer may take.
+    pub timeout: Duration,
+    /// How many answers in a row must be missing until it is killed.
+    pub failures: u32,
 }
 
 /// What a container is there for.

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::text::stored_as_text;
 
-/// The class of a crash's reason. Codes and texts stay in the manifest.
+/// The class of a crash's reason, or of a capture's. Codes and texts stay in the manifest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum Reason {
@@ -23,16 +23,22 @@ pub enum Reason {
     Killed,
     /// Known only from a jump of the restart count.
     Unseen,
+    /// Nothing ended: taken of a living process because somebody asked.
+    Capture,
+    /// Nothing ended: taken of a living process because its container was about to run out of memory.
+    MemoryHigh,
     /// Nothing says.
     Unknown,
 }
 
-const CLASSES: [(Reason, &str); 6] = [
+const CLASSES: [(Reason, &str); 8] = [
     (Reason::Exception, "Exception"),
     (Reason::OomKilled, "OOMKilled"),
     (Reason::ExitCode, "ExitCode"),
     (Reason::Killed, "Killed"),
     (Reason::Unseen, "Unseen"),
+    (Reason::Capture, "Capture"),
+    (Reason::MemoryHigh, "MemoryHigh"),
     (Reason::Unknown, "Unknown"),
 ];
 
@@ -85,7 +91,7 @@ pub fn signal_name(number: u8) -> String {
 /// A text that names no class.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "{0:?} is not a reason: use a signal's name such as SIGSEGV, or one of Exception, OOMKilled, ExitCode, Killed, Unseen, Unknown"
+    "{0:?} is not a reason: use a signal's name such as SIGSEGV, or one of Exception, OOMKilled, ExitCode, Killed, Unseen, Capture, MemoryHigh, Unknown"
 )]
 pub struct InvalidReason(String);
 

@@ -42,6 +42,10 @@ steps! {
     RemoveOriginal = "remove-original",
     /// That the copy is all there is now is written.
     NoteOriginalGone = "note-original-gone",
+    /// That a capture is whole is written.
+    NoteCapture = "note-capture",
+    /// A whole capture gets its name.
+    NameCapture = "name-capture",
     /// What the dump says is written.
     NoteFacts = "note-facts",
     /// The end of a container is written, as a crash.

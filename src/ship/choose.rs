@@ -5,6 +5,7 @@ use std::time::Instant;
 use jiff::Timestamp;
 
 use super::Kubernetes;
+use super::capture;
 use super::metrics::Stage;
 use super::steps::{Next, Run, StepError, blocking};
 use crate::decide::{attribute_without_kubernetes, by_worth, reason_of};
@@ -46,6 +47,11 @@ impl Run {
         let waits = self.inner.kubernetes.is_some()
             || self.inner.spool.has_kin_to_wait_for(&self.entry, &own);
         let pieces = vec![own];
+        if let Some(captured) = self.entry.capture.clone() {
+            self.choose(capture::shipping(pieces, *captured)).await?;
+            self.inner.metrics.took(Stage::Identify, began.elapsed());
+            return Ok(Next::Again);
+        }
         match waits {
             true => {
                 self.advance(Step::NoteFacts, Phase::Waiting { pieces })
@@ -96,11 +102,13 @@ impl Run {
         self.choose(phase).await
     }
 
-    /// Goes on to ship what was decided; from then on the crash is counted.
+    /// Goes on to ship what was decided; from then on a crash is counted.
     pub(super) async fn choose(&mut self, phase: Phase) -> Result<Next, StepError> {
         let count = self.entry.death.as_ref().map_or(1, |death| death.count);
         self.advance(Step::NoteChoice, phase).await?;
-        if let Phase::Shipping { choice, .. } = &self.entry.phase {
+        if let Phase::Shipping { choice, .. } = &self.entry.phase
+            && self.entry.capture.is_none()
+        {
             self.inner.metrics.chosen(choice, count);
         }
         Ok(Next::Again)

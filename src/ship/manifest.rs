@@ -30,7 +30,9 @@ pub(super) fn manifest(
     if let Some(told) = &entry.told {
         return revision(&told.manifest, entry, choice, artifacts);
     }
-    let died = (entry.time_source != TimeSource::FirstSeen).then_some(entry.time);
+    let captured = entry.capture.as_deref();
+    let died =
+        (captured.is_none() && entry.time_source != TimeSource::FirstSeen).then_some(entry.time);
     let origin = entry.origin.as_ref();
     let death = entry.death.as_deref();
     let end = death.and_then(|death| death.terminated.as_ref());
@@ -40,6 +42,7 @@ pub(super) fn manifest(
         id: entry.id,
         revision: 1,
         kind: match death {
+            _ if entry.capture.is_some() => Kind::Capture,
             Some(death) if death.terminated.is_none() => Kind::Rollup,
             _ => Kind::Crash,
         },
@@ -58,6 +61,7 @@ pub(super) fn manifest(
         attribution: Some(choice.attribution.clone()),
         artifacts,
         missing: choice.missing.clone(),
+        capture: captured.map(|captured| Box::new(captured.taken.clone())),
         rollup: death
             .filter(|death| death.terminated.is_none())
             .map(|death| Rollup { count: death.count }),

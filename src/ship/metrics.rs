@@ -8,7 +8,7 @@ use prometheus::{
     Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry,
 };
 
-use crate::model::{Artifact, Confidence, Format, Manifest, Reason, Role};
+use crate::model::{Artifact, Confidence, Format, Kind, Manifest, Reason, Role};
 use crate::spool::Choice;
 use crate::store::Retry;
 
@@ -255,7 +255,7 @@ impl Metrics {
             self.stored_bytes.inc_by(artifact.stored_bytes);
         }
         self.last_stored.set(now_seconds);
-        if manifest.revision > 1 {
+        if manifest.revision > 1 || manifest.kind == Kind::Capture {
             return;
         }
         let confidence = manifest

@@ -13,6 +13,7 @@
 //!
 //! Memory is `(workers + 2)` frames in and out, plus the parts in flight ([`Config::part_memory`]); nothing grows with the dump.
 
+mod capture;
 mod choose;
 mod confirm;
 mod earlier;

@@ -268,7 +268,10 @@ impl Run {
                 None => crash_key(&manifest, choice.scope.as_deref()),
             },
             manifest: Box::new(manifest),
-            dump: DumpSays::of(pieces).map(Box::new),
+            // What was taken of a living process meets no death.
+            dump: DumpSays::of(pieces)
+                .filter(|_| self.entry.capture.is_none())
+                .map(Box::new),
         };
         self.advance(Step::NoteManifest, announcing).await?;
         Ok(Next::Again)

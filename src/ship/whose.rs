@@ -115,7 +115,8 @@ impl Run {
         let Phase::Shipping { pieces, choice, .. } = &self.entry.phase else {
             return Ok(None);
         };
-        if self.entry.death.is_some() || self.entry.told.is_some() {
+        let is_capture = self.entry.capture.is_some();
+        if is_capture || self.entry.death.is_some() || self.entry.told.is_some() {
             return Ok(None);
         }
         let dump = DumpSays::of(pieces);

@@ -167,6 +167,7 @@ impl Spool {
             }),
             death: None,
             told: None,
+            capture: None,
             phase: Phase::Claiming {
                 file: found.stat.file,
                 place,

@@ -121,6 +121,7 @@ impl Spool {
             origin: None,
             death: Some(Box::new(death)),
             told: None,
+            capture: None,
             phase: Phase::Waiting {
                 pieces: log.iter().cloned().collect(),
             },

@@ -10,8 +10,8 @@ use super::told::Told;
 use crate::decide::{Dumped, Kin, Written};
 use crate::model::{
     Artifact, ArtifactName, Attribution, Container, CrashId, Death, Facts, FileId, Format,
-    Manifest, Mark, Missing, Names, ObjectKey, Pod, Reason, Role, SignalInfo, TimeSource, Upload,
-    Volume,
+    Manifest, Mark, Missing, Names, ObjectKey, Pod, Reason, Role, SignalInfo, Taken, TimeSource,
+    Upload, Volume,
 };
 use crate::sys::{RunningSha256, Sha256State};
 
@@ -37,6 +37,9 @@ pub struct Entry {
     /// What is stored of the crash already, where this is about what was learnt later.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub told: Option<Box<Told>>,
+    /// How it was taken, where it is of a living process.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub capture: Option<Box<Captured>>,
     /// How far it has come.
     pub phase: Phase,
     /// Attempts since the phase was reached.
@@ -45,6 +48,19 @@ pub struct Entry {
     /// No attempt before this.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub not_before: Option<Timestamp>,
+}
+
+/// What is known of a capture from the start: nothing of it has to be found out by evidence.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Captured {
+    /// How it was taken.
+    pub taken: Taken,
+    /// The pod that was asked for.
+    pub pod: Pod,
+    /// The container whose process it is of.
+    pub container: Container,
+    /// How the process was found.
+    pub attribution: Attribution,
 }
 
 /// Where a dump came from.
@@ -376,6 +392,9 @@ impl Entry {
 
     /// What its dump was attributed to, where that is decided.
     pub(super) fn dumped(&self) -> Option<Dumped> {
+        if self.capture.is_some() {
+            return None;
+        }
         let of = |manifest: &Manifest, dump: Option<&DumpSays>| {
             let (pod, container) = (manifest.pod.as_ref()?, manifest.container.as_ref()?);
             dump?.dumped(pod, container)
@@ -394,7 +413,8 @@ impl Entry {
 
     /// Whether its manifest is not made, so that a death can still be taken in.
     pub(super) fn is_open(&self) -> bool {
-        matches!(self.phase, Phase::Waiting { .. } | Phase::Shipping { .. })
+        self.capture.is_none()
+            && matches!(self.phase, Phase::Waiting { .. } | Phase::Shipping { .. })
     }
 
     /// Whether nothing but the container's end is known of the crash.

@@ -185,6 +185,7 @@ impl Spool {
             }),
             death: None,
             told: None,
+            capture: None,
             phase: Phase::Held {
                 file: stat.file,
                 place: place.clone(),

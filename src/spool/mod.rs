@@ -16,6 +16,7 @@
 //! - `Claiming` durable: the dump is at its old or its new name, and looking tells which;
 //! - file moved, entry `Held`: the dump is ours, and a scan does not see it as new;
 //! - copied: the copy is durable before `Copied` is, and `Copied` before the original goes;
+//! - a capture: whole and durable before its entry is, and named by the entry before it gets its name;
 //! - joined: the older entry names the younger one's file before the younger entry goes; one that is still there then is dropped at the next start;
 //! - from `Shipping` on the held files stay until `Stored` is durable, and the entry until the files are gone.
 //!
@@ -32,6 +33,7 @@ mod load;
 mod meeting;
 mod metrics;
 mod raw;
+mod receive;
 mod steps;
 #[cfg(test)]
 mod tests;
@@ -55,7 +57,7 @@ use crate::sys::{Dir, Journal, Lock, LockError, step, write_durably};
 
 pub use deaths::Recorded;
 pub use entry::{
-    Choice, DumpSays, Entry, Kept, Origin, Phase, Piece, Place, Position, Progress, Sent,
+    Captured, Choice, DumpSays, Entry, Kept, Origin, Phase, Piece, Place, Position, Progress, Sent,
     Uploading, Work,
 };
 pub use holding::{NAME as HOLDING, distrust};
@@ -64,6 +66,7 @@ pub use meeting::{Awaited, Met};
 use metrics::Pending;
 pub use metrics::{Loss, Metrics};
 pub use raw::RawName;
+pub use receive::{ReceiveError, Received, Receiving};
 pub use steps::{Claim, Copied, OpenError};
 pub use told::Told;
 
@@ -127,6 +130,8 @@ pub struct Spool {
 struct Inner {
     slots: BTreeMap<CrashId, Slot>,
     told: BTreeMap<CrashId, told::Summary>,
+    /// Bytes that captures under way are promised.
+    receiving: BTreeMap<CrashId, u64>,
     /// How files are taken from each source's root.
     ways: HashMap<OsString, Way>,
 }
@@ -185,7 +190,9 @@ impl Slot {
             ended: entry.time,
         };
         let stage = match &entry.phase {
-            _ if origin.is_none() || entry.told.is_some() => Stage::Decided,
+            _ if origin.is_none() || entry.told.is_some() || entry.capture.is_some() => {
+                Stage::Decided
+            }
             Phase::Claiming { .. } | Phase::Held { .. } | Phase::Copied { .. } => Stage::Unknown,
             Phase::Waiting { pieces } => pieces
                 .first()
@@ -207,6 +214,7 @@ impl Slot {
             has_dump: origin.is_some(),
             is_held: false,
             is_unattributed: origin.is_some()
+                && entry.capture.is_none()
                 && !matches!(
                     entry.phase,
                     Phase::Shipping { .. } | Phase::Announcing { .. } | Phase::Stored { .. }
@@ -295,6 +303,11 @@ impl Spool {
         spool.load().map_err(failed("read the entries of"))?;
         spool.load_told().map_err(failed("read told/ in"))?;
         Ok(spool)
+    }
+
+    /// The state directory.
+    pub fn state_dir(&self) -> &Path {
+        &self.config.state_dir
     }
 
     /// Wakes whoever waits for this work to do.
@@ -547,10 +560,12 @@ impl Spool {
 }
 
 fn holding_of(inner: &Inner) -> Holding {
+    let received = inner.receiving.values().copied();
     let bytes = inner
         .slots
         .values()
         .map(Slot::data_bytes)
+        .chain(received)
         .fold(0, u64::saturating_add);
     Holding {
         bytes,

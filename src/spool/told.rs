@@ -15,7 +15,7 @@ use super::join::later;
 use super::meeting::Met;
 use super::{Error, Spool, state_file};
 use crate::decide::{Dumped, Fit};
-use crate::model::{CrashId, Death, Manifest, ObjectKey, Role, Step};
+use crate::model::{CrashId, Death, Kind, Manifest, ObjectKey, Role, Step};
 use crate::sys::write_durably;
 
 /// How long a stored crash may learn something more: as long as pods outlive their deletion.
@@ -83,7 +83,7 @@ impl Told {
             death: self.death.as_ref().map(|death| Box::new(slim(death))),
             has_dump,
             // A pod has an owner at least by its own name; without one the index has never said who it is.
-            lacks_pod: pod.owner.is_none(),
+            lacks_pod: pod.owner.is_none() && self.manifest.kind != Kind::Capture,
             at: self.at,
         }
     }
@@ -234,6 +234,7 @@ impl Spool {
             origin: None,
             death: None,
             told: Some(Box::new(told)),
+            capture: None,
             phase: Phase::Waiting { pieces },
             attempts: 0,
             not_before: None,

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, ensure};
 
 /// Each module and what it may use, as the house was drawn: words at the bottom, wiring at the top.
-const ALLOWED: [(&str, &[&str]); 16] = [
+const ALLOWED: [(&str, &[&str]); 18] = [
     ("model", &[]),
     ("sys", &["model"]),
     ("telemetry", &["model"]),
@@ -37,10 +37,26 @@ const ALLOWED: [(&str, &[&str]); 16] = [
         ],
     ),
     ("fetch", &["model", "sys", "telemetry", "store"]),
+    // Of a living process; where that goes is none of its business.
+    ("dotnet", &["model", "sys", "telemetry"]),
+    (
+        "capture",
+        &[
+            "model",
+            "sys",
+            "telemetry",
+            "decide",
+            "kube",
+            "spool",
+            "store",
+            "ship",
+            "dotnet",
+        ],
+    ),
     (
         "config",
         &[
-            "model", "decide", "source", "kube", "spool", "store", "ship",
+            "model", "decide", "source", "kube", "spool", "store", "ship", "capture",
         ],
     ),
     (
@@ -55,6 +71,7 @@ const ALLOWED: [(&str, &[&str]); 16] = [
             "spool",
             "store",
             "ship",
+            "capture",
             "config",
         ],
     ),
@@ -82,6 +99,7 @@ const ALLOWED: [(&str, &[&str]); 16] = [
             "store",
             "fetch",
             "kube",
+            "capture",
             "config",
             "agent",
             "doctor",

@@ -4,9 +4,12 @@
 mod support;
 
 mod agent;
+mod captures;
+
 mod chart;
 mod cli;
 mod doctor;
+mod dotnet_live;
 mod dumps;
 #[cfg(feature = "fault-points")]
 mod fault_points;

@@ -2,6 +2,7 @@
 
 pub(crate) mod agent;
 pub(crate) mod bucket;
+pub(crate) mod container;
 pub(crate) mod core_pattern;
 pub(crate) mod cuts;
 pub(crate) mod disk;

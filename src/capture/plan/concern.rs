@@ -15,6 +15,18 @@ pub struct Concern {
     pub(super) instead: Option<Subject>,
 }
 
+impl Concern {
+    /// Whether it is that it would be larger than it may.
+    pub const fn is_of_size(&self) -> bool {
+        matches!(self.trouble, Trouble::TooLarge { .. })
+    }
+
+    /// Whether it is that there is no room on the node.
+    pub const fn is_of_room(&self) -> bool {
+        matches!(self.trouble, Trouble::Room { .. })
+    }
+}
+
 /// What it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Trouble {

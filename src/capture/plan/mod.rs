@@ -243,7 +243,9 @@ pub fn estimate(request: &Request) -> Estimate {
     let bytes = match request.subject {
         // These end in good order when they have reached their size.
         Subject::Trace(_) | Subject::Counters(_) => whole.min(request.max_bytes),
-        Subject::Dump(_) | Subject::Gcdump => whole,
+        Subject::Dump(_) => whole,
+        // What does not fit the buffer is lost.
+        Subject::Gcdump => whole.min(buffer(request).saturating_add(16 * MIB)),
     };
     Estimate {
         pause,
@@ -350,11 +352,12 @@ fn troubles(request: &Request) -> Vec<Concern> {
             add(trouble, false);
         }
     }
-    if subject == Subject::Gcdump && estimate.bytes > buffer(request) {
+    let walked = whole_bytes(subject, &request.process);
+    if subject == Subject::Gcdump && walked > buffer(request) {
         // By its estimate, which is that of a heap of very small objects.
         add(
             Trouble::Buffer {
-                bytes: estimate.bytes,
+                bytes: walked,
                 buffer: buffer(request),
             },
             false,

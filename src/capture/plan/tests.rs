@@ -256,7 +256,7 @@ fn only_what_meets_with_no_trouble_is_taken_instead() {
     assert_eq!(instead(&request), Some(DUMP(DumpType::Heap)));
     request.room = GIB + 150 * MIB;
     assert_eq!(instead(&request), Some(Subject::Gcdump));
-    request.room = GIB;
+    request.room = 200 * MIB;
     assert_eq!(instead(&request), Some(DUMP(DumpType::Mini)));
     request.room = MIB;
     assert_eq!(instead(&request), None);
@@ -301,7 +301,7 @@ fn people_read_the_numbers_and_what_to_do() {
     large.max_bytes = GIB;
     assert_eq!(
         said(&large),
-        "a heap dump is about 1.2 GiB, and this capture may have 1.0 GiB: it would be cut; take a mini dump instead, or allow more with maxBytes, or force it"
+        "a heap dump is about 1.2 GiB, and this capture may have 1.0 GiB: it would be cut; take a gcdump instead, or allow more with maxBytes, or force it"
     );
 }
 

@@ -47,6 +47,40 @@ pub(super) fn in_cgroup(text: &str) -> Option<InCgroup> {
     found
 }
 
+/// Whether all that `/proc/<pid>/cgroup` says of pods is that the process is in this container of this pod.
+///
+/// Asked of processes that are looked at for a container whose id is known, and so from wherever the reader is: in a control group namespace of its own it sees others as
+/// `/../../kubepods-burstable-pod<uid>.slice/...`. The first level of a pod counts, and the container's directly below it: further down a container names the
+/// groups itself.
+pub fn belongs_to_container(text: &str, node_uid: &str, id: &str) -> bool {
+    let plain = |uid: &str| uid.replace(['-', '_'], "");
+    let wanted = (plain(node_uid), id);
+    let mut in_it = false;
+    for line in text.lines().take(LINES) {
+        let path = line.splitn(3, ':').nth(2).unwrap_or_default();
+        let mut levels = path.split('/').skip_while(|level| pod_of(level).is_none());
+        let Some(uid) = levels.next().and_then(pod_of) else {
+            continue;
+        };
+        let id = levels.next().and_then(container_id).unwrap_or_default();
+        if (plain(uid), id.as_str()) != (wanted.0.clone(), wanted.1) {
+            return false;
+        }
+        in_it = true;
+    }
+    in_it
+}
+
+/// The UID in the name of a pod's level.
+fn pod_of(level: &str) -> Option<&str> {
+    let uid = match level.strip_suffix(".slice") {
+        Some(slice) => slice.rsplit_once("-pod")?.1,
+        None => level.strip_prefix("pod")?,
+    };
+    let is_uid = |b: u8| b.is_ascii_hexdigit() || b == b'-' || b == b'_';
+    ((ID_MIN..=ID_MAX).contains(&uid.len()) && uid.bytes().all(is_uid)).then_some(uid)
+}
+
 /// Only a path that begins with the kubelet's root counts: below its own cgroup a container may name groups as it likes, and so may
 /// a person logged in to the node.
 fn in_path(path: &str) -> Option<InCgroup> {

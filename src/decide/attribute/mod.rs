@@ -37,6 +37,8 @@ use crate::model::{
 
 use grounds::{Grounds, Source, shown};
 
+pub use cgroup::belongs_to_container;
+
 /// Claims looked at; there is one for each way of claiming.
 const CLAIMS: usize = 8;
 

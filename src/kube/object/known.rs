@@ -1,12 +1,19 @@
 //! What the agent keeps of a pod's object.
 
+use std::time::Duration;
+
 use super::bounds::{self, MAX_ID, MAX_IMAGE, MAX_LABEL_NAME, MAX_NAME, Room, within};
 use super::expand::{Fixed, Variables};
-use super::meta::{COLLECT, CONFIG_HASH, CONFIG_MIRROR, LOG, Meta};
+use super::meta::{COLLECT, CONFIG_HASH, CONFIG_MIRROR, LOG, Meta, memory_capture};
 use super::mounts::Places;
 use super::wire::{self, MAX_CONTAINERS, PodObject};
 use super::{owner, stopping};
-use crate::model::{ContainerKind, ContainerStatus, KnownContainer, KnownPod, Terminated};
+use crate::model::{
+    ContainerKind, ContainerStatus, KnownContainer, KnownPod, Liveness, Terminated,
+};
+
+/// Longest of a probe's times that is believed, in seconds: a year.
+const PROBE_MAX: u64 = 365 * 86_400;
 
 /// The word for containers that are started again whenever they end.
 const ALWAYS: &str = "Always";
@@ -45,6 +52,7 @@ impl PodObject {
             labels: bounds::labels(&meta.labels),
             opted_out: meta.forbids(COLLECT),
             no_log: meta.forbids(LOG),
+            memory_capture: memory_capture(meta),
             service_account: within(spec.service_account_name.as_deref(), MAX_NAME),
             created: meta.creation_timestamp,
             start_time: self.status.start_time,
@@ -82,6 +90,7 @@ impl PodObject {
                 image: image.and_then(|image| images.keep(image, MAX_IMAGE)),
                 image_digest: digest.and_then(|digest| fates.keep(digest, MAX_ID)),
                 run_as_user: run_as_user.and_then(|user| user.try_into().ok()),
+                liveness: container.liveness_probe.as_ref().map(liveness),
                 mounts: places.mounts(container, &pod.volumes, || Variables::of(container, fixed)),
                 status,
             });
@@ -111,6 +120,21 @@ impl PodObject {
             (ContainerKind::Ephemeral, container, statuses)
         });
         init.chain(main).chain(ephemeral)
+    }
+}
+
+/// How patient a probe is, with the API's defaults where it does not say.
+fn liveness(probe: &wire::Probe) -> Liveness {
+    let seconds = |written: Option<i64>, default: u64| {
+        let written = written.and_then(|n| u64::try_from(n).ok());
+        let seconds = written.filter(|n| *n > 0).unwrap_or(default);
+        Duration::from_secs(seconds.min(PROBE_MAX))
+    };
+    let failures = probe.failure_threshold.and_then(|n| u32::try_from(n).ok());
+    Liveness {
+        period: seconds(probe.period_seconds, 10),
+        timeout: seconds(probe.timeout_seconds, 1),
+        failures: failures.filter(|n| *n > 0).unwrap_or(3),
     }
 }
 

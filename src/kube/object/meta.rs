@@ -9,11 +9,18 @@ use jiff::Timestamp;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::loose::{self, Element, Listed};
+use crate::model::MemoryCapture;
 
 /// The annotation by which a pod asks not to be collected from: `"false"`, or anything else but `"true"`.
 pub(crate) const COLLECT: &str = "salvage.dev/collect";
 /// The annotation by which a pod asks that its log is not taken, in the same way.
 pub(crate) const LOG: &str = "salvage.dev/log";
+/// The annotation by which a pod asks for a capture when its memory comes near its limit: `"90%"`, or `"off"`.
+pub(super) const CAPTURE_AT: &str = "salvage.dev/capture-at-memory";
+/// The annotation that says what is captured then.
+pub(super) const CAPTURE_TAKE: &str = "salvage.dev/capture-take";
+/// Longest value of these that is kept: what is cut is none of their words.
+const CAPTURE_MAX: usize = 32;
 /// The only value of these by which a pod asks for nothing.
 const YES: &str = "true";
 /// What our annotations begin with.
@@ -67,6 +74,18 @@ impl Meta {
     pub(super) fn forbids(&self, annotation: &str) -> bool {
         let value = self.annotations.get(annotation);
         value.is_some_and(|value| !value.trim().eq_ignore_ascii_case(YES))
+    }
+}
+
+/// What the pod says of captures before it runs out of memory.
+pub(super) fn memory_capture(meta: &Meta) -> MemoryCapture {
+    let value = |annotation: &str| {
+        let value = meta.annotations.get(annotation)?;
+        Some(value.chars().take(CAPTURE_MAX).collect())
+    };
+    MemoryCapture {
+        at: value(CAPTURE_AT),
+        take: value(CAPTURE_TAKE),
     }
 }
 

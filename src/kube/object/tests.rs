@@ -120,6 +120,7 @@ fn a_recorded_pod_is_kept_with_its_mounts_and_its_containers_fate() {
         image: Some("lab.local/busy:1".into()),
         image_digest: Some(sha.into()),
         run_as_user: None,
+        liveness: None,
         mounts,
         status: Some(status),
     };
@@ -947,4 +948,29 @@ fn an_environment_is_not_shown() {
         shown.contains("TOKEN") && !shown.contains("hunter2"),
         "{shown}"
     );
+}
+
+#[test]
+fn a_probe_is_as_patient_as_it_says_or_as_the_api_has_it() {
+    let liveness = |probe: serde_json::Value| {
+        let pod: PodObject = serde_json::from_value(json!({
+            "metadata": {"uid": "u", "name": "cart", "namespace": "shop"},
+            "spec": {"containers": [{"name": "app", "livenessProbe": probe}]}
+        }))
+        .expect("a pod");
+        let known = pod.known().expect("known").containers.remove(0).liveness;
+        known.map(|known| {
+            (
+                known.period.as_secs(),
+                known.timeout.as_secs(),
+                known.failures,
+            )
+        })
+    };
+    assert_eq!(liveness(json!(null)), None);
+    assert_eq!(liveness(json!({"httpGet": {"port": 80}})), Some((10, 1, 3)));
+    let patient = json!({"periodSeconds": 20, "timeoutSeconds": 5, "failureThreshold": 6});
+    assert_eq!(liveness(patient), Some((20, 5, 6)));
+    let strange = json!({"periodSeconds": -1, "timeoutSeconds": "x", "failureThreshold": 0});
+    assert_eq!(liveness(strange), Some((10, 1, 3)));
 }

@@ -122,12 +122,26 @@ pub(super) struct Container {
     pub(super) restart_policy: Option<String>,
     #[serde(deserialize_with = "loose::object")]
     pub(super) security_context: SecurityContext,
+    #[serde(deserialize_with = "loose::maybe")]
+    pub(super) liveness_probe: Option<Probe>,
     pub(super) volume_mounts: Listed<VolumeMount, MAX_MOUNTS>,
     pub(super) env: Listed<Variable, MAX_VARIABLES>,
     pub(super) env_from: Listed<EnvFrom, 1>,
 }
 
 impl Element for Container {}
+
+/// How the kubelet finds out whether a container lives: how often and how patiently it asks, not what.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(super) struct Probe {
+    #[serde(deserialize_with = "loose::number")]
+    pub(super) period_seconds: Option<i64>,
+    #[serde(deserialize_with = "loose::number")]
+    pub(super) timeout_seconds: Option<i64>,
+    #[serde(deserialize_with = "loose::number")]
+    pub(super) failure_threshold: Option<i64>,
+}
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]

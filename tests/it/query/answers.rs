@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
-/// One manifest and what its key says.
+/// One manifest, of a capture too, and what its key says.
 pub(super) struct Crash {
     cluster: String,
     namespace: String,
@@ -18,7 +18,7 @@ pub(super) struct Crash {
 type Rows = Vec<Value>;
 type Answer = fn(&[&Crash]) -> Rows;
 
-/// Every question by its heading.
+/// Every question about crashes by its heading.
 const ANSWERS: [(&str, Answer); 14] = [
     ("Crashes per workload and day", per_workload_and_day),
     (
@@ -39,15 +39,29 @@ const ANSWERS: [(&str, Answer); 14] = [
     ("Ends that nobody saw", unseen),
 ];
 
+/// Every question about captures.
+const OF_CAPTURES: [(&str, Answer); 1] = [(
+    "What was captured, and how long processes stood still",
+    captured,
+)];
+
 /// All answers about the last seven days.
 pub(super) fn to_all(all: &[Crash], now: Timestamp) -> BTreeMap<String, Rows> {
     let first = (now - SignedDuration::from_hours(7 * 24))
         .strftime("%Y-%m-%d")
         .to_string();
-    let crashes: Vec<&Crash> = all.iter().filter(|crash| crash.date >= first).collect();
-    ANSWERS
+    let recent = all.iter().filter(|crash| crash.date >= first);
+    let (captures, crashes): (Vec<&Crash>, Vec<&Crash>) =
+        recent.partition(|crash| crash.manifest["kind"] == "capture");
+    let of_crashes = ANSWERS
         .iter()
-        .map(|(name, answer)| ((*name).to_owned(), answer(&crashes)))
+        .map(|(name, answer)| (name, answer(&crashes)));
+    let of_captures = OF_CAPTURES
+        .iter()
+        .map(|(name, answer)| (name, answer(&captures)));
+    of_crashes
+        .chain(of_captures)
+        .map(|(name, rows)| ((*name).to_owned(), rows))
         .collect()
 }
 
@@ -470,4 +484,32 @@ fn unseen(crashes: &[&Crash]) -> Rows {
         key
     };
     grouped(rollups, key, |key, of| row(key, [sum(of), json!(of.len())]))
+}
+
+fn captured(captures: &[&Crash]) -> Rows {
+    let key = |capture: &Crash| {
+        let taken = &capture.manifest["capture"];
+        let mut key = capture.whose().to_vec();
+        key.extend(["kind", "type", "trigger"].map(|field| taken[field].clone()));
+        key
+    };
+    grouped(captures.iter().copied(), key, |key, of| {
+        let pauses: Vec<u64> = of
+            .iter()
+            .filter_map(|capture| capture.manifest["capture"]["pause_ms"].as_u64())
+            .collect();
+        let seconds = |milliseconds: u64| rounded(milliseconds as f64 / 1e3);
+        let longest = pauses.iter().max().map(|longest| seconds(*longest));
+        // Of nothing, SQL has no sum.
+        let stood_still = longest.map(|_| seconds(pauses.iter().sum()));
+        row(
+            key,
+            [
+                json!(of.len()),
+                json!(stood_still),
+                json!(longest),
+                newest(of),
+            ],
+        )
+    })
 }

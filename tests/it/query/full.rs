@@ -1,12 +1,13 @@
 //! A manifest that has every field there is. Written out without `..`: a field that is added does not compile before it stands here, and then in the
 //! documented tables.
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use jiff::Timestamp;
 use salvage::model::{
-    Agent, Artifact, Attribution, Confidence, Container, ContainerKind, Encoding, Evidence,
-    Exception, Format, Host, Kind, Label, Manifest, Mark, Missing, Module, Occasion, Owner, Pod,
-    Process, Reason, Role, Rollup, Runtime, SCHEMA, SignalInfo, TimeSource, Timings, Volume,
+    Agent, Artifact, Attribution, CaptureKind, Confidence, Container, ContainerKind, DumpType,
+    Encoding, Evidence, Exception, Format, HeapType, Host, Kind, Label, Manifest, Mark, MemoryUse,
+    Missing, Module, Occasion, Owner, Pod, Process, Reason, Role, Rollup, Runtime, SCHEMA,
+    SignalInfo, Taken, TimeSource, Timings, Trigger, Volume,
 };
 
 /// Above what 32 bits hold, for every size that may be so large.
@@ -81,6 +82,7 @@ pub(super) fn manifest(time: Timestamp) -> Result<Manifest> {
             role: Role::Log,
             why: "lost".into(),
         }],
+        capture: Some(Box::new(taken(time))),
         rollup: Some(Rollup { count: u32::MAX }),
         timings: Some(Timings {
             died: Some(time),
@@ -92,6 +94,61 @@ pub(super) fn manifest(time: Timestamp) -> Result<Manifest> {
             version: "0.1.0".into(),
         }),
     })
+}
+
+fn taken(time: Timestamp) -> Taken {
+    Taken {
+        kind: CaptureKind::Dump,
+        dump_type: Some(DumpType::Heap),
+        trigger: Trigger::Request,
+        request: text("full-x7k2p"),
+        started: time,
+        took_ms: LARGE,
+        complete: Some(true),
+        note: text("it ended early"),
+        pause_ms: Some(LARGE),
+        providers: vec!["System.Runtime".into()],
+        memory: Some(MemoryUse {
+            used: LARGE,
+            limit: LARGE,
+        }),
+        types: vec![HeapType {
+            name: "System.String".into(),
+            instances: LARGE,
+            bytes: LARGE,
+        }],
+    }
+}
+
+/// Captures before this time: two dumps and a trace that somebody asked for, and a gcdump that nobody did.
+pub(super) fn captures(time: Timestamp) -> Result<Vec<Manifest>> {
+    use CaptureKind::{Dump, Gcdump, Trace};
+    [
+        (Dump, Trigger::Request, Some(2_500)),
+        (Dump, Trigger::Request, Some(750)),
+        (Gcdump, Trigger::Memory, Some(90)),
+        (Trace, Trigger::Request, None),
+    ]
+    .into_iter()
+    .zip(1..)
+    .map(|((kind, trigger, pause_ms), seconds)| {
+        let mut manifest = manifest(time - jiff::SignedDuration::from_secs(seconds))?;
+        manifest.id = format!("01m7xww73z8tgy3eqr24zwfz{seconds:02}").parse()?;
+        manifest.kind = Kind::Capture;
+        manifest.time_source = TimeSource::CaptureTaken;
+        manifest.reason = match trigger {
+            Trigger::Request => Reason::Capture,
+            Trigger::Memory => Reason::MemoryHigh,
+        };
+        manifest.rollup = None;
+        let taken = manifest.capture.as_mut().context("how it was taken")?;
+        taken.kind = kind;
+        taken.dump_type = taken.dump_type.filter(|_| kind == Dump);
+        taken.trigger = trigger;
+        taken.pause_ms = pause_ms;
+        Ok(manifest)
+    })
+    .collect()
 }
 
 fn artifact() -> Result<Artifact> {

@@ -202,6 +202,9 @@ fn duckdb_answers_every_documented_question_as_the_manifests_do() -> Result<()> 
         &lab.node.bucket(),
         &serde_json::to_value(full::manifest(now)?)?,
     )?;
+    for capture in full::captures(now)? {
+        stored::put(&lab.node.bucket(), &serde_json::to_value(capture)?)?;
+    }
     stored::put(&lab.node.bucket(), &stored::old(now))?;
     let rows = answers::Crash::all(&lab.node.bucket())?;
 

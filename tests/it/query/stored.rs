@@ -1,4 +1,4 @@
-//! Manifests to ask about: of real crashes that an agent stores, with dumps and without, and two that are put there.
+//! Manifests to ask about: of real crashes that an agent stores, with dumps and without, and some that are put there.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

@@ -1,6 +1,6 @@
 //! The forms of a cgroup's path.
 
-use super::super::cgroup::{InCgroup, in_cgroup};
+use super::super::cgroup::{InCgroup, belongs_to_container, in_cgroup};
 
 const UID: &str = "29f83447-5763-4bfc-bc67-90e7a1524d07";
 const SLICE: &str = "29f83447_5763_4bfc_bc67_90e7a1524d07";
@@ -139,4 +139,46 @@ fn all_lines_of_a_real_node_name_one_pod() {
     ];
     let lines = hierarchies.map(|h| format!("{h}:/kubepods/besteffort/pod{UID}/{ID}"));
     assert_eq!(in_cgroup(&lines.join("\n")), found(UID, Some(ID)));
+}
+
+#[test]
+fn a_process_is_in_a_container_wherever_the_reader_is() {
+    const UID: &str = "29f83447-5763-4bfc-bc67-90e7a1524d07";
+    let id = "4f0e".repeat(16);
+    let slice = UID.replace('-', "_");
+    for text in [
+        format!(
+            "0::/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod{slice}.slice/cri-containerd-{id}.scope\n"
+        ),
+        format!("0::/../../kubepods-burstable-pod{slice}.slice/cri-containerd-{id}.scope/app\n"),
+        format!("0::/../../../kubepods-pod{slice}.slice/crio-{id}.scope/container\n"),
+        format!("9:name=systemd:/\n4:memory:/kubepods/besteffort/pod{UID}/{id}\n0::/\n"),
+    ] {
+        assert!(belongs_to_container(&text, UID, &id), "{text}");
+        assert!(
+            !belongs_to_container(&text, UID, &"5f0e".repeat(16)),
+            "{text}"
+        );
+        assert!(
+            !belongs_to_container(&text, "39f83447-5763-4bfc-bc67-90e7a1524d07", &id),
+            "{text}"
+        );
+    }
+}
+
+#[test]
+fn a_process_is_in_no_container_by_a_name_that_it_has_chosen() {
+    const UID: &str = "29f83447-5763-4bfc-bc67-90e7a1524d07";
+    const OTHER: &str = "39f83447-5763-4bfc-bc67-90e7a1524d07";
+    let (id, other) = ("4f0e".repeat(16), "5f0e".repeat(16));
+    for text in [
+        format!("0::/kubepods/pod{OTHER}/{other}/pod{UID}/{id}\n"),
+        format!("0::/kubepods/pod{UID}/{other}/{id}\n"),
+        format!("4:memory:/kubepods/pod{UID}/{id}\n5:pids:/kubepods/pod{OTHER}/{other}\n"),
+        format!("0::/user.slice/{id}\n"),
+        "0::/\n".to_owned(),
+        String::new(),
+    ] {
+        assert!(!belongs_to_container(&text, UID, &id), "{text}");
+    }
 }

@@ -1,0 +1,476 @@
+//! Does what people ask for by creating a `Capture`, and says there what came of it.
+//!
+//! ```text
+//! kube::hear ──► Seen ──► decide ──► take on (a write of one version: one agent wins) ──► run: Capturer::take ──► spool ──► ship
+//!                  ▲                   └─ say: stored, interrupted, lost, nobody · delete: its time is over
+//!                  └──── every second, for what time and the spool change
+//! ```
+//!
+//! Everything that must survive a stop is in the object or in the spool: an agent that starts anew asks both and goes on. What cannot be said now is said again
+//! until it is; the capture never waits for the API server.
+
+mod decide;
+mod run;
+mod seen;
+mod status;
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
+use kube::{Api, Client};
+use serde_json::Value;
+use tokio::sync::Semaphore;
+use tokio::sync::mpsc::Receiver;
+use tokio::task::{Id, JoinError, JoinSet};
+use tokio::time::timeout;
+
+use self::decide::{Next, World};
+use self::run::Run;
+use self::seen::Seen;
+use self::status::Board;
+use super::failure::{Failure, Reason};
+use super::request::Request;
+use super::take::{Capturer, Progress};
+use crate::kube::{Capture, CaptureStatus, Heard, PodIndex};
+use crate::model::{CaptureKind, CrashId};
+use crate::telemetry::chain;
+
+/// How often it is looked what time and the spool have changed.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// An API server that takes longer is asked again.
+const ANSWERS: Duration = Duration::from_secs(10);
+
+/// How soon something that the API server did not take is tried again.
+const AGAIN: Duration = Duration::from_secs(5);
+
+/// Dumps and heap snapshots that are taken at once on this node: each may write as fast as the disk does.
+const AT_ONCE: usize = 2;
+
+/// Traces and counters at once: they may go on for an hour, and none may keep a dump waiting.
+const SESSIONS_AT_ONCE: usize = 16;
+
+/// Most objects that are remembered; more than that are left to the agents of their pods' nodes, which remember theirs first.
+const MOST: usize = 20_000;
+
+/// What is known of who asks and where.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Name of the cluster.
+    pub cluster: String,
+    /// Name of the node.
+    pub node: String,
+}
+
+/// Does what is asked for.
+pub struct Reconciler {
+    client: Client,
+    config: Config,
+    /// Tells this start of the agent from all others: its state directory, and a number.
+    agent: String,
+    pods: Arc<PodIndex>,
+    capturer: Arc<Capturer>,
+    at_once: Arc<Semaphore>,
+    sessions_at_once: Arc<Semaphore>,
+    seen: HashMap<String, Seen>,
+    /// Those that a list under way has not named yet, while there is one.
+    unlisted: Option<HashSet<String>>,
+    running: HashMap<String, Arc<AtomicBool>>,
+    /// What came of those that this start has begun, until that was heard.
+    ended: HashMap<String, Board>,
+    not_before: HashMap<String, Instant>,
+    runs: JoinSet<Board>,
+    /// Which object each run is for.
+    run_of: HashMap<Id, String>,
+}
+
+impl Reconciler {
+    /// One that has heard of nothing yet.
+    pub fn new(
+        client: Client,
+        config: Config,
+        pods: Arc<PodIndex>,
+        capturer: Arc<Capturer>,
+    ) -> Self {
+        Self {
+            client,
+            config,
+            agent: format!("{}.{:08x}", capturer.identity(), fastrand::u32(..)),
+            pods,
+            capturer,
+            at_once: Arc::new(Semaphore::new(AT_ONCE)),
+            sessions_at_once: Arc::new(Semaphore::new(SESSIONS_AT_ONCE)),
+            seen: HashMap::new(),
+            unlisted: None,
+            running: HashMap::new(),
+            ended: HashMap::new(),
+            not_before: HashMap::new(),
+            runs: JoinSet::new(),
+            run_of: HashMap::new(),
+        }
+    }
+
+    /// Goes on until nothing can be heard any more.
+    pub async fn run(mut self, mut heard: Receiver<Heard>) {
+        let mut look = tokio::time::interval(LOOK);
+        look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            // All arms are cancel-safe: what was not received, ended or due yet is so in the next round.
+            tokio::select! {
+                said = heard.recv() => match said {
+                    Some(said) => {
+                        let uid = self.hear(said);
+                        if let Some(uid) = uid {
+                            self.look_at(&uid).await;
+                        }
+                    }
+                    None => return,
+                },
+                Some(ended) = self.runs.join_next_with_id(), if !self.runs.is_empty() => {
+                    if let Some(uid) = self.end(ended) {
+                        self.look_at(&uid).await;
+                    }
+                }
+                _ = look.tick() => {
+                    let all: Vec<String> = self.seen.keys().cloned().collect();
+                    for uid in all {
+                        self.look_at(&uid).await;
+                    }
+                }
+            }
+        }
+    }
+
+    /// A run is over: what it said last is what came of it, whatever is heard of before that.
+    fn end(&mut self, ended: Result<(Id, Board), JoinError>) -> Option<String> {
+        let (id, board) = match ended {
+            Ok((id, board)) => (id, board),
+            Err(error) => {
+                tracing::error!(%error, "taking a capture panicked");
+                let mut board = Board::default();
+                let why = "a fault of the agent ended it; its log says where";
+                let failure = Failure::new(Reason::NodeError, why);
+                board.failed(&failure, Timestamp::now());
+                (error.id(), board)
+            }
+        };
+        let uid = self.run_of.remove(&id)?;
+        self.running.remove(&uid);
+        if self.seen.contains_key(&uid) {
+            self.ended.insert(uid.clone(), board);
+        }
+        Some(uid)
+    }
+
+    /// Remembers what was heard, and gives the object that it is about.
+    fn hear(&mut self, heard: Heard) -> Option<String> {
+        match heard {
+            Heard::ListBegins => {
+                self.unlisted = Some(self.seen.keys().cloned().collect());
+                None
+            }
+            Heard::ListEnds => {
+                for uid in self.unlisted.take().unwrap_or_default() {
+                    // The list may be of an old cache. One that is really gone is noticed by the run when it says something.
+                    if !self.running.contains_key(&uid) {
+                        self.forget(&uid);
+                    }
+                }
+                None
+            }
+            Heard::Gone(uid) => {
+                self.forget(&uid);
+                None
+            }
+            Heard::Is(capture) => {
+                let seen = Seen::of(*capture, &self.config.node, &self.agent)?;
+                let uid = seen.uid.clone();
+                if let Some(unlisted) = &mut self.unlisted {
+                    unlisted.remove(&uid);
+                }
+                self.remember(seen);
+                Some(uid)
+            }
+        }
+    }
+
+    fn remember(&mut self, seen: Seen) {
+        let is_ours = seen.is_of(&self.config.node, &self.agent);
+        let known = self.seen.get(&seen.uid);
+        if known.is_some_and(|known| known.is_newer_than(&seen)) {
+            return;
+        }
+        if self.seen.len() < MOST || is_ours || self.seen.contains_key(&seen.uid) {
+            self.seen.insert(seen.uid.clone(), seen);
+        }
+    }
+
+    /// An object is gone: what is under way for it was withdrawn.
+    fn forget(&mut self, uid: &str) {
+        self.seen.remove(uid);
+        self.ended.remove(uid);
+        self.not_before.remove(uid);
+        if let Some(cancelled) = self.running.get(uid) {
+            cancelled.store(true, Ordering::Relaxed);
+        }
+    }
+
+    async fn look_at(&mut self, uid: &str) {
+        let Some(seen) = self.seen.get(uid).cloned() else {
+            return;
+        };
+        if self
+            .not_before
+            .get(uid)
+            .is_some_and(|then| Instant::now() < *then)
+        {
+            return;
+        }
+        let now = Timestamp::now();
+        let id = self.id_of(&seen);
+        let spool = self.capturer.spool();
+        let is_open = seen.is_of(&self.config.node, &self.agent) && seen.finished.is_none();
+        // In this order: it is remembered as stored before its entry goes.
+        let is_held = is_open && spool.holds(id);
+        let told = is_open.then(|| spool.read_told(id)).flatten();
+        let pod_is_here = seen.spec.as_ref().is_some_and(|spec| {
+            self.pods.was_synced() && self.pods.living(&seen.namespace, &spec.pod).is_some()
+        });
+        let world = World {
+            now,
+            node: &self.config.node,
+            agent: &self.agent,
+            pod_is_here,
+            is_running: self.running.contains_key(uid),
+            has_ended: self.ended.contains_key(uid),
+            is_held,
+            is_stored: told.is_some(),
+        };
+        let mut board = Board(seen.status.as_deref().cloned().unwrap_or_default());
+        match decide::next(&seen, &world) {
+            Next::Nothing => self.say_that_it_waits(&seen, board, id).await,
+            Next::TakeOn if self.capturer.is_stopping() => {}
+            Next::TakeOn => self.take_on(&seen).await,
+            Next::Begin => self.begin(&seen, board).await,
+            Next::SayEnd => {
+                if let Some(board) = self.ended.get(uid).cloned() {
+                    self.say(&seen, &board, None).await;
+                }
+            }
+            Next::Cancel => {
+                if let Some(cancelled) = self.running.get(uid) {
+                    cancelled.store(true, Ordering::Relaxed);
+                }
+            }
+            Next::SayShipping => {
+                board.shipping(id, None, now);
+                self.say(&seen, &board, None).await;
+            }
+            Next::SayStored => {
+                if let Some(told) = told {
+                    board.stored(&told.manifest, &told.key, now);
+                    self.say(&seen, &board, None).await;
+                }
+            }
+            Next::SayInterrupted => self.fail(&seen, board, Failure::stopped(id)).await,
+            Next::SayLost => {
+                let why = format!(
+                    "capture {id} was taken and is not held on the node any more, and nothing says that it was stored: `salvage ls` tells whether it was; the agent's log says what was lost"
+                );
+                self.fail(&seen, board, Failure::new(Reason::Lost, why))
+                    .await;
+            }
+            Next::NobodyTookIt => {
+                let why = "no agent took it on within two minutes: is there a running pod of this name in this namespace, and does its node run an agent with captures enabled?";
+                let failure = Failure::new(Reason::NobodyTookIt, why);
+                board.failed(&failure, now);
+                if self.say(&seen, &board, Some(&seen.version)).await.is_some() {
+                    let kind = seen.spec.as_deref().map(|spec| spec.kind.as_str());
+                    self.capturer.count_failure(kind, &failure);
+                }
+            }
+            Next::Delete => self.delete(&seen).await,
+        }
+    }
+
+    fn id_of(&self, seen: &Seen) -> CrashId {
+        CrashId::of_request(&self.config.cluster, &seen.uid, seen.created)
+    }
+
+    async fn say_that_it_waits(&mut self, seen: &Seen, mut board: Board, id: CrashId) {
+        let attempts = self.capturer.spool().attempts(id).unwrap_or(0);
+        let is_shipping = seen.phase == Some(status::Phase::Shipping);
+        if is_shipping && attempts > 0 && board.waits_for_store(attempts, Timestamp::now()) {
+            self.say(seen, &board, None).await;
+        }
+    }
+
+    /// Makes it ours, if nobody else has meanwhile, and begins.
+    async fn take_on(&mut self, seen: &Seen) {
+        let Some(spec) = seen.spec.as_deref() else {
+            return;
+        };
+        let Some(pod) = self.pods.living(&seen.namespace, &spec.pod) else {
+            return;
+        };
+        let now = Timestamp::now();
+        let mut board = Board::accepted(&self.config.node, &self.agent, &pod.uid, now);
+        let refused = Request::of(spec)
+            .err()
+            .or_else(|| super::request::ttl(spec).err());
+        if let Some(failure) = refused {
+            board.failed(&failure, now);
+        }
+        let is_refused = board.0.finished_at.is_some();
+        if let Some(board) = self.say(seen, &board, Some(&seen.version)).await
+            && !is_refused
+            && let Some(seen) = self.seen.get(&seen.uid).cloned()
+        {
+            self.begin(&seen, board).await;
+        }
+    }
+
+    async fn begin(&mut self, seen: &Seen, board: Board) {
+        let Some(spec) = seen.spec.as_deref() else {
+            return;
+        };
+        let uid = board.0.pod_uid.clone().unwrap_or_default();
+        let Some(pod) = self.pods.living_by_uid(&uid) else {
+            let why = format!("pod {} that it was asked of is gone", spec.pod);
+            let failure = Failure::new(Reason::NotRunning, why);
+            return self.fail(seen, board, failure).await;
+        };
+        if self.capturer.is_stopping() {
+            return;
+        }
+        let cancelled = Arc::new(AtomicBool::new(false));
+        self.running
+            .insert(seen.uid.clone(), Arc::clone(&cancelled));
+        let run = Run {
+            captures: self.api(&seen.namespace),
+            capturer: Arc::clone(&self.capturer),
+            pods: Arc::clone(&self.pods),
+            at_once: match spec.kind.parse() {
+                Ok(CaptureKind::Trace | CaptureKind::Counters) => {
+                    Arc::clone(&self.sessions_at_once)
+                }
+                _ => Arc::clone(&self.at_once),
+            },
+            cancelled,
+            id: self.id_of(seen),
+            uid: seen.uid.clone(),
+            name: seen.name.clone(),
+            spec: spec.clone(),
+            pod,
+            board,
+        };
+        let run = self.runs.spawn(run.run());
+        self.run_of.insert(run.id(), seen.uid.clone());
+    }
+
+    async fn fail(&mut self, seen: &Seen, mut board: Board, failure: Failure) {
+        tracing::warn!(
+            capture = seen.name,
+            namespace = seen.namespace,
+            reason = failure.reason.name(),
+            why = failure.message,
+            "a capture failed"
+        );
+        self.capturer.count_failure(
+            seen.spec.as_deref().map(|spec| spec.kind.as_str()),
+            &failure,
+        );
+        board.failed(&failure, Timestamp::now());
+        self.say(seen, &board, None).await;
+    }
+
+    /// Writes a status, of this version of the object where one is named. Gives what stands there then.
+    async fn say(&mut self, seen: &Seen, board: &Board, version: Option<&str>) -> Option<Board> {
+        let captures = self.api(&seen.namespace);
+        let patch = board.patch(&seen.uid, version);
+        match write(&captures, &seen.name, &patch).await {
+            Written::Done(capture) => {
+                self.not_before.remove(&seen.uid);
+                let status = capture.status.clone();
+                if let Some(seen) = Seen::of(*capture, &self.config.node, &self.agent) {
+                    self.remember(seen);
+                }
+                status.map(Board)
+            }
+            // The watch tells of what it is now.
+            Written::Changed => None,
+            Written::Gone => {
+                self.forget(&seen.uid);
+                None
+            }
+            Written::Not(why) => {
+                tracing::warn!(
+                    capture = seen.name,
+                    namespace = seen.namespace,
+                    why,
+                    "the status of a capture cannot be written now"
+                );
+                self.not_before
+                    .insert(seen.uid.clone(), Instant::now() + AGAIN);
+                None
+            }
+        }
+    }
+
+    async fn delete(&mut self, seen: &Seen) {
+        let params = DeleteParams {
+            preconditions: Some(Preconditions {
+                uid: Some(seen.uid.clone()),
+                resource_version: None,
+            }),
+            ..DeleteParams::default()
+        };
+        let captures = self.api(&seen.namespace);
+        match timeout(ANSWERS, captures.delete(&seen.name, &params)).await {
+            Ok(Ok(_)) => self.forget(&seen.uid),
+            Ok(Err(kube::Error::Api(status))) if matches!(status.code, 404 | 409) => {
+                self.forget(&seen.uid)
+            }
+            _ => {
+                self.not_before
+                    .insert(seen.uid.clone(), Instant::now() + AGAIN);
+            }
+        }
+    }
+
+    fn api(&self, namespace: &str) -> Api<Capture> {
+        Api::namespaced(self.client.clone(), namespace)
+    }
+}
+
+/// What a `Capture` under way says.
+pub(super) fn shown(progress: &Progress) -> CaptureStatus {
+    let mut board = Board::default();
+    board.note(progress, Timestamp::now());
+    board.0
+}
+
+/// What became of a write.
+enum Written {
+    Done(Box<Capture>),
+    /// It is of another version, or another object of its name.
+    Changed,
+    Gone,
+    /// It may be tried again; why not now.
+    Not(String),
+}
+
+async fn write(captures: &Api<Capture>, name: &str, patch: &Value) -> Written {
+    let (params, patch) = (PatchParams::default(), Patch::Merge(patch));
+    match timeout(ANSWERS, captures.patch_status(name, &params, &patch)).await {
+        Ok(Ok(capture)) => Written::Done(Box::new(capture)),
+        Ok(Err(kube::Error::Api(status))) if status.code == 404 => Written::Gone,
+        Ok(Err(kube::Error::Api(status))) if status.code == 409 => Written::Changed,
+        Ok(Err(error)) => Written::Not(chain(&error)),
+        Err(_) => Written::Not("no answer in time".to_owned()),
+    }
+}
