@@ -100,6 +100,16 @@ impl Failure {
         }
     }
 
+    /// With how the process fares, where that is known.
+    pub(super) fn with(self, error: &dotnet::Error) -> Self {
+        match error {
+            dotnet::Error::DumpEnded { resumed, .. } => {
+                Self::new(self.reason, format!("{}; {resumed}", self.message))
+            }
+            _ => self,
+        }
+    }
+
     /// The agent was stopped while this was taken.
     pub(super) fn stopped(id: CrashId) -> Self {
         Self::new(

@@ -1,5 +1,6 @@
 //! A capture without an agent: taken, shipped and announced by the process that was asked.
 
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,6 +12,7 @@ use tokio::sync::watch;
 
 use super::failure::{Failure, Reason};
 use super::metrics::Metrics;
+use super::remove_leftovers;
 use super::request::Request;
 use super::take::{Capturer, Config, Job, Progress};
 use super::whom::Whom;
@@ -22,14 +24,20 @@ use crate::spool::{self, Spool, Work};
 use crate::store::Store;
 use crate::sys;
 
+/// Most names of the temporary directory that are looked at.
+const EARLIER_MAX: usize = 4_096;
+
 /// How often it is looked whether somebody wants it to end.
 const LOOK: Duration = Duration::from_millis(100);
 
 /// So often a store that does not take it is tried; the waits between grow.
 const ATTEMPTS: u32 = 5;
 
-/// How long it is waited for a process that is being dumped to go on.
-const LET_GO_WITHIN: Duration = Duration::from_secs(120);
+/// How long it is waited for a process that is being dumped to go on: nobody else would let it go. It ends with the process at the latest.
+const LET_GO_WITHIN: Duration = Duration::from_secs(86_400);
+
+/// What the directories of such captures are called.
+pub const PREFIX: &str = "salvage-capture-";
 
 /// The wait after the first attempt.
 const AGAIN: Duration = Duration::from_secs(1);
@@ -79,6 +87,26 @@ impl Error {
     }
 }
 
+/// Lets go of processes that an earlier one of these was dumping when it was killed: its directory is there still.
+fn remove_earlier() {
+    let own = rustix::process::geteuid().as_raw();
+    let Ok(entries) = std::fs::read_dir(std::env::temp_dir()) else {
+        return;
+    };
+    for entry in entries.take(EARLIER_MAX).flatten() {
+        let is_one = entry.file_name().to_string_lossy().starts_with(PREFIX);
+        // Anyone may make a directory of that name; only ours is nobody else's.
+        let is_ours = std::fs::symlink_metadata(entry.path())
+            .is_ok_and(|found| found.is_dir() && found.uid() == own && found.mode() & 0o077 == 0);
+        if is_one
+            && is_ours
+            && let Err(error) = remove_leftovers(&entry.path())
+        {
+            tracing::debug!(%error, "what an earlier capture left cannot be looked for");
+        }
+    }
+}
+
 /// Takes a capture of a process of this machine and stores it. Gives its id.
 ///
 /// # Errors
@@ -92,6 +120,7 @@ pub async fn take_here(
     show: &mut dyn FnMut(&Progress),
 ) -> Result<CrashId, Error> {
     let request = Request::of(spec)?;
+    remove_earlier();
     let registry = Registry::new();
     let trouble =
         |error: &dyn std::fmt::Display| Failure::new(Reason::NodeError, error.to_string());

@@ -33,7 +33,7 @@ pub const PROC: &str = "/proc";
 
 pub use failure::{Failure, Reason};
 pub use guard::{Config as GuardConfig, Guard};
-pub use local::{Error as LocalError, Local, take_here};
+pub use local::{Error as LocalError, Local, PREFIX as LOCAL_PREFIX, take_here};
 pub use metrics::Metrics;
 pub use reconcile::{Config as ReconcilerConfig, Reconciler};
 pub use request::{Request, What};

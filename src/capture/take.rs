@@ -187,20 +187,17 @@ impl Capturer {
         tell: Tell<'_>,
     ) -> Result<Done, Failure> {
         let (id, kind) = (job.id, job.request.kind());
-        let under_way = || {
-            self.under_way
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-        };
-        under_way().insert(id, Arc::clone(cancelled));
+        let _under_way = UnderWay::begin(&self.under_way, id, cancelled);
         // Looked at after that: whoever stops us sets this first, and then ends what is there.
         let taken = match self.is_stopping() {
             true => Err(Failure::stopped(id)),
             false => self.take_found(job, cancelled, tell),
         };
-        under_way().remove(&id);
         let taken = taken.map_err(|failure| match failure.reason {
-            Reason::Cancelled if self.is_stopping() => Failure::stopped(id),
+            Reason::Cancelled if self.is_stopping() => Failure::new(
+                Reason::AgentStopped,
+                format!("{}; the agent is being stopped: ask again", failure.message),
+            ),
             _ => failure,
         });
         self.metrics.ended(kind, taken.as_ref().err());
@@ -417,7 +414,7 @@ impl Capturer {
         };
         // What the spool said is more to the point than that something was refused.
         match (given, sink.refused.take()) {
-            (Err(_), Some(refused)) => Err(refused),
+            (Err(error), Some(refused)) => Err(refused.with(&error)),
             (Err(error), None) if error.reason() == "Refused" => {
                 Err(Failure::new(Reason::TooLarge, chain(&error)))
             }
@@ -432,6 +429,31 @@ impl Capturer {
             What::Gcdump => speeds.heap_walk.learn(found.process.rss_anon, took),
             What::Trace { .. } | What::Counters { .. } => {}
         }
+    }
+}
+
+/// That a capture is under way, until this is dropped.
+struct UnderWay<'a> {
+    all: &'a Mutex<HashMap<CrashId, Arc<AtomicBool>>>,
+    id: CrashId,
+}
+
+impl<'a> UnderWay<'a> {
+    fn begin(
+        all: &'a Mutex<HashMap<CrashId, Arc<AtomicBool>>>,
+        id: CrashId,
+        cancelled: &Arc<AtomicBool>,
+    ) -> Self {
+        let mut under_way = all.lock().unwrap_or_else(PoisonError::into_inner);
+        under_way.insert(id, Arc::clone(cancelled));
+        Self { all, id }
+    }
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
+        all.remove(&self.id);
     }
 }
 

@@ -10,7 +10,7 @@ use super::metrics::Stage;
 use super::steps::{Next, Run, StepError, blocking};
 use crate::decide::{attribute_without_kubernetes, by_worth, reason_of};
 use crate::identify::identify;
-use crate::model::{Attribution, Confidence, Death, Facts, Step};
+use crate::model::{Attribution, CaptureKind, Confidence, Death, Facts, Format, Step};
 use crate::spool::{Choice, Kinship, Phase, Piece, Progress};
 use crate::sys::Stat;
 
@@ -28,9 +28,17 @@ impl Run {
             Ok(file) => file,
             Err(error) => return self.lost_or(error).await,
         };
+        let captured = self.entry.capture.as_deref();
+        let is_counters =
+            captured.is_some_and(|captured| captured.taken.kind == CaptureKind::Counters);
         let (facts, bytes) = blocking(move || -> std::io::Result<(Facts, u64)> {
             let bytes = Stat::of(&file)?.size;
-            Ok((identify(&file, bytes), bytes))
+            // Lines of ours, which no first bytes tell from others.
+            let facts = match is_counters {
+                true => Facts::of(Format::Counters),
+                false => identify(&file, bytes),
+            };
+            Ok((facts, bytes))
         })
         .await
         .map_err(StepError::Read)?;

@@ -130,8 +130,8 @@ pub struct Spool {
 struct Inner {
     slots: BTreeMap<CrashId, Slot>,
     told: BTreeMap<CrashId, told::Summary>,
-    /// Bytes that captures under way are promised.
-    receiving: BTreeMap<CrashId, u64>,
+    /// What captures under way are promised.
+    receiving: BTreeMap<CrashId, receive::Promise>,
     /// How files are taken from each source's root.
     ways: HashMap<OsString, Way>,
 }
@@ -560,7 +560,7 @@ impl Spool {
 }
 
 fn holding_of(inner: &Inner) -> Holding {
-    let received = inner.receiving.values().copied();
+    let received = inner.receiving.values().map(|promise| promise.bytes);
     let bytes = inner
         .slots
         .values()

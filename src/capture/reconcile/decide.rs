@@ -166,6 +166,7 @@ mod tests {
             uid: "u".into(),
             namespace: "shop".into(),
             name: "cart".into(),
+            pod: "cart-0".into(),
             version: "7".into(),
             created: at(0),
             is_deleted: false,

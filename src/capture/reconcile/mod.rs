@@ -21,8 +21,7 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
-use kube::{Api, Client};
-use serde_json::Value;
+use kube::{Api, Client, ResourceExt};
 use tokio::sync::Semaphore;
 use tokio::sync::mpsc::Receiver;
 use tokio::task::{Id, JoinError, JoinSet};
@@ -57,6 +56,9 @@ const SESSIONS_AT_ONCE: usize = 16;
 /// Most objects that are remembered; more than that are left to the agents of their pods' nodes, which remember theirs first.
 const MOST: usize = 20_000;
 
+/// Most of them that nobody has taken on: each has its whole request, of 16 KiB at the most.
+const UNCLAIMED_MOST: usize = 1_000;
+
 /// What is known of who asks and where.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -82,6 +84,8 @@ pub struct Reconciler {
     running: HashMap<String, Arc<AtomicBool>>,
     /// What came of those that this start has begun, until that was heard.
     ended: HashMap<String, Board>,
+    /// All that this start has begun: none of them is begun again, whatever is heard.
+    begun: HashSet<String>,
     not_before: HashMap<String, Instant>,
     runs: JoinSet<Board>,
     /// Which object each run is for.
@@ -108,6 +112,7 @@ impl Reconciler {
             unlisted: None,
             running: HashMap::new(),
             ended: HashMap::new(),
+            begun: HashSet::new(),
             not_before: HashMap::new(),
             runs: JoinSet::new(),
             run_of: HashMap::new(),
@@ -198,11 +203,18 @@ impl Reconciler {
         }
     }
 
-    fn remember(&mut self, seen: Seen) {
+    fn remember(&mut self, mut seen: Seen) {
         let is_ours = seen.is_of(&self.config.node, &self.agent);
         let known = self.seen.get(&seen.uid);
         if known.is_some_and(|known| known.is_newer_than(&seen)) {
             return;
+        }
+        // What is asked of pods of other nodes is remembered as far as there is room: somebody may ask for more than anybody can remember.
+        // Without the request, that is: it is asked for again when the pod is here.
+        let is_whole = |seen: &&Seen| seen.phase.is_none() && seen.spec.is_some();
+        let whole = self.seen.values().filter(is_whole).count();
+        if !is_ours && whole >= UNCLAIMED_MOST {
+            seen.spec = None;
         }
         if self.seen.len() < MOST || is_ours || self.seen.contains_key(&seen.uid) {
             self.seen.insert(seen.uid.clone(), seen);
@@ -237,20 +249,23 @@ impl Reconciler {
         // In this order: it is remembered as stored before its entry goes.
         let is_held = is_open && spool.holds(id);
         let told = is_open.then(|| spool.read_told(id)).flatten();
-        let pod_is_here = seen.spec.as_ref().is_some_and(|spec| {
-            self.pods.was_synced() && self.pods.living(&seen.namespace, &spec.pod).is_some()
-        });
+        let pod_is_here = self.pods.was_synced()
+            && seen.phase.is_none()
+            && self.pods.living(&seen.namespace, &seen.pod).is_some();
         let world = World {
             now,
             node: &self.config.node,
             agent: &self.agent,
             pod_is_here,
             is_running: self.running.contains_key(uid),
-            has_ended: self.ended.contains_key(uid),
+            has_ended: self.begun.contains(uid),
             is_held,
             is_stored: told.is_some(),
         };
-        let mut board = Board(seen.status.as_deref().cloned().unwrap_or_default());
+        // What was said last, where what is heard may be older.
+        let said = self.ended.get(uid).cloned();
+        let heard = || Board(seen.status.as_deref().cloned().unwrap_or_default());
+        let mut board = said.unwrap_or_else(heard);
         match decide::next(&seen, &world) {
             Next::Nothing => self.say_that_it_waits(&seen, board, id).await,
             Next::TakeOn if self.capturer.is_stopping() => {}
@@ -311,6 +326,9 @@ impl Reconciler {
 
     /// Makes it ours, if nobody else has meanwhile, and begins.
     async fn take_on(&mut self, seen: &Seen) {
+        let Some(seen) = &self.whole(seen).await else {
+            return;
+        };
         let Some(spec) = seen.spec.as_deref() else {
             return;
         };
@@ -322,15 +340,46 @@ impl Reconciler {
         let refused = Request::of(spec)
             .err()
             .or_else(|| super::request::ttl(spec).err());
-        if let Some(failure) = refused {
-            board.failed(&failure, now);
+        if let Some(failure) = &refused {
+            board.failed(failure, now);
         }
-        let is_refused = board.0.finished_at.is_some();
-        if let Some(board) = self.say(seen, &board, Some(&seen.version)).await
-            && !is_refused
-            && let Some(seen) = self.seen.get(&seen.uid).cloned()
+        let said = self.say(seen, &board, Some(&seen.version)).await;
+        if let (Some(failure), true) = (&refused, said.is_some()) {
+            self.capturer.count_failure(Some(&spec.kind), failure);
+            return;
+        }
+        if let Some(board) = said
+            && let Some(now) = self.seen.get(&seen.uid).cloned()
         {
+            let seen = Seen {
+                spec: seen.spec.clone(),
+                ..now
+            };
+
             self.begin(&seen, board).await;
+        }
+    }
+
+    /// An object with its request, which there may have been no room for.
+    async fn whole(&mut self, seen: &Seen) -> Option<Seen> {
+        if seen.spec.is_some() {
+            return Some(seen.clone());
+        }
+        let captures = self.api(&seen.namespace);
+        let got = timeout(ANSWERS, captures.get_opt(&seen.name)).await;
+        match got {
+            Ok(Ok(Some(capture))) if capture.uid().as_deref() == Some(&seen.uid) => {
+                Seen::of(capture, &self.config.node, &self.agent)
+            }
+            Ok(Ok(_)) => {
+                self.forget(&seen.uid);
+                None
+            }
+            _ => {
+                self.not_before
+                    .insert(seen.uid.clone(), Instant::now() + AGAIN);
+                None
+            }
         }
     }
 
@@ -368,6 +417,7 @@ impl Reconciler {
             pod,
             board,
         };
+        self.begun.insert(seen.uid.clone());
         let run = self.runs.spawn(run.run());
         self.run_of.insert(run.id(), seen.uid.clone());
     }
@@ -380,21 +430,26 @@ impl Reconciler {
             why = failure.message,
             "a capture failed"
         );
-        self.capturer.count_failure(
-            seen.spec.as_deref().map(|spec| spec.kind.as_str()),
-            &failure,
-        );
         board.failed(&failure, Timestamp::now());
-        self.say(seen, &board, None).await;
+        if self.say(seen, &board, None).await.is_some() {
+            let kind = seen.spec.as_deref().map(|spec| spec.kind.as_str());
+            self.capturer.count_failure(kind, &failure);
+        }
     }
 
     /// Writes a status, of this version of the object where one is named. Gives what stands there then.
     async fn say(&mut self, seen: &Seen, board: &Board, version: Option<&str>) -> Option<Board> {
         let captures = self.api(&seen.namespace);
-        let patch = board.patch(&seen.uid, version);
-        match write(&captures, &seen.name, &patch).await {
+        let written = match version {
+            Some(version) => write_version(&captures, &seen.name, board, version).await,
+            None => write(&captures, &seen.name, &seen.uid, board).await,
+        };
+        match written {
             Written::Done(capture) => {
                 self.not_before.remove(&seen.uid);
+                if let Some(ended) = self.ended.get_mut(&seen.uid) {
+                    ended.clone_from(board);
+                }
                 let status = capture.status.clone();
                 if let Some(seen) = Seen::of(*capture, &self.config.node, &self.agent) {
                     self.remember(seen);
@@ -457,15 +512,49 @@ pub(super) fn shown(progress: &Progress) -> CaptureStatus {
 /// What became of a write.
 enum Written {
     Done(Box<Capture>),
-    /// It is of another version, or another object of its name.
+    /// Somebody else has changed it meanwhile.
     Changed,
+    /// It is deleted, and another object may have its name.
     Gone,
     /// It may be tried again; why not now.
     Not(String),
 }
 
-async fn write(captures: &Api<Capture>, name: &str, patch: &Value) -> Written {
-    let (params, patch) = (PatchParams::default(), Patch::Merge(patch));
+/// How often an object that others change is written anew.
+const WRITES: u32 = 5;
+
+/// Writes a status, of the version that is there now: it is ours, and nobody else writes it.
+async fn write(captures: &Api<Capture>, name: &str, uid: &str, board: &Board) -> Written {
+    let mut last = Written::Changed;
+    for _ in 0..WRITES {
+        let version = match timeout(ANSWERS, captures.get_opt(name)).await {
+            Ok(Ok(Some(capture))) if capture.uid().as_deref() == Some(uid) => {
+                capture.resource_version().unwrap_or_default()
+            }
+            Ok(Ok(_)) => return Written::Gone,
+            Ok(Err(error)) => return Written::Not(chain(&error)),
+            Err(_) => return Written::Not("no answer in time".to_owned()),
+        };
+        last = write_version(captures, name, board, &version).await;
+        if !matches!(last, Written::Changed) {
+            return last;
+        }
+    }
+    match last {
+        Written::Changed => Written::Not("somebody changes it again and again".to_owned()),
+        other => other,
+    }
+}
+
+/// Writes a status of this version of an object, or not at all.
+async fn write_version(
+    captures: &Api<Capture>,
+    name: &str,
+    board: &Board,
+    version: &str,
+) -> Written {
+    let (params, patch) = (PatchParams::default(), board.patch(version));
+    let patch = Patch::Merge(&patch);
     match timeout(ANSWERS, captures.patch_status(name, &params, &patch)).await {
         Ok(Ok(capture)) => Written::Done(Box::new(capture)),
         Ok(Err(kube::Error::Api(status))) if status.code == 404 => Written::Gone,

@@ -131,19 +131,17 @@ impl Run {
     /// Says how far it is, if the API server listens.
     async fn show(&mut self, progress: &Progress) {
         self.board.note(progress, Timestamp::now());
-        let patch = self.board.patch(&self.uid, None);
-        match write(&self.captures, &self.name, &patch).await {
+        match write(&self.captures, &self.name, &self.uid, &self.board).await {
             // It was deleted, and so withdrawn.
-            Written::Gone | Written::Changed => self.cancelled.store(true, Ordering::Relaxed),
-            Written::Done(_) | Written::Not(_) => {}
+            Written::Gone => self.cancelled.store(true, Ordering::Relaxed),
+            Written::Done(_) | Written::Changed | Written::Not(_) => {}
         }
     }
 
     async fn say_until_heard(&mut self) {
         let (mut wait, longest) = AGAIN;
         loop {
-            let patch = self.board.patch(&self.uid, None);
-            match write(&self.captures, &self.name, &patch).await {
+            match write(&self.captures, &self.name, &self.uid, &self.board).await {
                 Written::Done(_) | Written::Gone | Written::Changed => return,
                 Written::Not(why) => {
                     tracing::warn!(

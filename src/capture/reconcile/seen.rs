@@ -15,6 +15,8 @@ pub(super) struct Seen {
     pub(super) uid: String,
     pub(super) namespace: String,
     pub(super) name: String,
+    /// The pod that it is asked of.
+    pub(super) pod: String,
     pub(super) version: String,
     pub(super) created: Timestamp,
     /// Somebody has deleted it, and something else keeps it from going.
@@ -46,6 +48,7 @@ impl Seen {
             uid,
             namespace,
             name,
+            pod: capture.spec.pod.clone(),
             version,
             created,
             is_deleted,

@@ -250,13 +250,10 @@ impl Board {
         }
     }
 
-    /// The patch of an object that must be this one; of a version, where it must not have changed since.
-    pub(super) fn patch(&self, uid: &str, version: Option<&str>) -> Value {
-        let mut metadata = json!({ "uid": uid });
-        if let Some(version) = version {
-            metadata["resourceVersion"] = json!(version);
-        }
-        json!({ "metadata": metadata, "status": self.0 })
+    /// The patch of an object of this version. A UID would not hold another object of the name off: of a custom resource's status the server takes the metadata that is
+    /// there, and looks at the version alone.
+    pub(super) fn patch(&self, version: &str) -> Value {
+        json!({ "metadata": { "resourceVersion": version }, "status": self.0 })
     }
 
     fn phase(&mut self, phase: Phase, message: String) {

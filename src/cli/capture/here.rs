@@ -20,7 +20,7 @@ pub(super) async fn run(spec: CaptureSpec, pid: i32, common: Common) -> anyhow::
     }
     let store = common.store.clone().open().await?;
     let temporary = tempfile::Builder::new()
-        .prefix("salvage-capture-")
+        .prefix(capture::LOCAL_PREFIX)
         .tempdir()
         .context("making a temporary directory for what is not stored yet")?;
     let local = Local::in_directory(temporary.path());

@@ -48,7 +48,8 @@ pub async fn hear(
     // Untyped: one object that is not as it should be must not end a list.
     let resource = ApiResource::erase::<Capture>(&());
     let captures: Api<DynamicObject> = Api::all_with(client, &resource);
-    let mut events = events(&captures);
+    let mut way = Way::Stream;
+    let mut events = events(&captures, way);
     let mut wait = LIST_AGAIN.0;
     loop {
         let said = match events.try_next().await {
@@ -69,7 +70,10 @@ pub async fn hear(
                 // From a list on: the library would go on from where it was, also where the server has forgotten that, and would not say that all is well again.
                 tokio::time::sleep(wait.mul_f64(0.5 + fastrand::f64())).await;
                 wait = (wait * 2).min(LIST_AGAIN.1);
-                events = self::events(&captures);
+                if way == Way::Stream && is_unknown(&error) {
+                    way = Way::List;
+                }
+                events = self::events(&captures, way);
                 None
             }
         };
@@ -81,13 +85,31 @@ pub async fn hear(
     }
 }
 
-/// From a list of the server's cache on. Not in pages: with them the library would have the server ask its database.
+/// How what there is already is heard of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    /// One after the other: whoever may make thousands of large objects does not fill our memory. Servers know it since 1.32.
+    Stream,
+    /// All at once, from the server's cache. Not in pages: with them the library would have the server ask its database.
+    List,
+}
+
+/// Whether the server does not know what it was asked for.
+fn is_unknown(error: &watcher::Error) -> bool {
+    matches!(error, watcher::Error::WatchStartFailed(kube::Error::Api(status)) if matches!(status.code, 400 | 422))
+}
+
+/// From what there is on.
 fn events(
     captures: &Api<DynamicObject>,
+    way: Way,
 ) -> BoxStream<'static, watcher::Result<Event<DynamicObject>>> {
-    let config = watcher::Config {
-        page_size: None,
-        ..watcher::Config::default().any_semantic()
+    let config = match way {
+        Way::Stream => watcher::Config::default().streaming_lists(),
+        Way::List => watcher::Config {
+            page_size: None,
+            ..watcher::Config::default().any_semantic()
+        },
     };
     watcher::watcher(captures.clone(), config).boxed()
 }

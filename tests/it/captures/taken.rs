@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
+use salvage::dotnet::eventpipe::{Decoder, Event, Trace, Visitor};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -127,6 +128,23 @@ fn executable_of(running: &Running) -> Result<PathBuf> {
     Ok(running.container.path(&link.to_string_lossy()))
 }
 
+/// Counts the samples of stacks.
+#[derive(Default)]
+struct Samples(u64);
+
+impl Visitor for Samples {
+    fn event(&mut self, _: &Trace, event: &Event<'_>) {
+        self.0 += u64::from(&*event.kind.provider == "Microsoft-DotNETCore-SampleProfiler");
+    }
+}
+
+fn samples_in(file: &Path) -> Result<u64> {
+    let (mut decoder, mut samples) = (Decoder::new(), Samples::default());
+    decoder.feed(&std::fs::read(file)?, &mut samples);
+    ensure!(decoder.is_complete() && decoder.trouble().is_none());
+    Ok(samples.0)
+}
+
 fn ensure_whole_trace(file: &Path) -> Result<Value> {
     let read = readers::python("nettrace.py", file)?;
     ensure!(read["complete"] == true, "{read:#}");
@@ -157,7 +175,9 @@ fn all_kinds(dotnet: Dotnet) -> Result<()> {
     let (file, manifest, _directory) = taken(&field, &["trace", "--duration", "3s"])?;
     ensure_facts(&manifest, "trace", "trace", "nettrace")?;
     let read = ensure_whole_trace(&file)?;
-    println!("{dotnet:?}: trace: {read}");
+    let samples = samples_in(&file)?;
+    println!("{dotnet:?}: trace of 3 s: {samples} samples, {read}");
+    ensure!(samples > 100, "{samples} samples");
     ensure!(
         manifest["capture"]["providers"][0] == "profile cpu-sampling",
         "{manifest:#}"

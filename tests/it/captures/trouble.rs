@@ -197,6 +197,10 @@ fn deleting_a_capture_ends_it() -> Result<()> {
         1.0,
     )?;
     running.container.ensure_alive()?;
+    // Another one of its name has nothing of it.
+    field.ask("long", &json!({"kind": "gcdump"}));
+    let status = field.ended("long")?;
+    ensure!(status["phase"] == "Stored", "{status:#}");
     field.ask("third", &json!({"kind": "gcdump", "ttl": "10s"}));
     let status = field.ended("third")?;
     ensure!(status["phase"] == "Stored", "{status:#}");

@@ -4,6 +4,9 @@
 //! a log does. What it is expected to take is reserved at once, so that two at the same time are not promised the same room; what it takes beyond
 //! that is asked for bit by bit. The source of the bytes may stand still as long as they are not taken: this never waits for anything but the disk.
 
+#[cfg(test)]
+mod tests;
+
 use std::fs::File;
 use std::io::{self, Write};
 use std::sync::Arc;
@@ -11,8 +14,8 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::entry::{Captured, Entry, Origin, Phase, Place, VERSION};
-use super::{Error, Spool, holding_of, is_full};
-use crate::decide::{Demand, Refusal, admit};
+use super::{Error, Inner, Spool, holding_of, is_full};
+use crate::decide::{Demand, Refusal, Room, admit};
 use crate::model::{CrashId, FileId, Names, Step, TimeSource};
 use crate::sys::{Stat, step};
 
@@ -36,6 +39,15 @@ pub enum ReceiveError {
     /// The state cannot be kept.
     #[error("the state cannot be kept")]
     State(#[source] Error),
+}
+
+/// What a capture under way is promised.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Promise {
+    /// Bytes in all.
+    pub(super) bytes: u64,
+    /// Those of them that were written when it was last asked.
+    written: u64,
 }
 
 /// A capture that is being taken in. Dropped before its end, it leaves nothing.
@@ -91,7 +103,12 @@ impl Spool {
     /// The room that may be promised to one more capture, in bytes.
     pub fn room_to_receive(&self) -> u64 {
         let Ok(room) = self.room() else { return 0 };
-        crate::decide::left(self.config.limits, self.holding(), room)
+        let promised = promised(&self.inner(), None);
+        let free = Room {
+            bytes: room.bytes.saturating_sub(promised),
+            ..room
+        };
+        crate::decide::left(self.config.limits, self.holding(), free)
     }
 
     /// Whether an entry with this id is held.
@@ -104,29 +121,51 @@ impl Spool {
         self.inner().slots.get(&id).map(|slot| slot.attempts)
     }
 
-    fn reserve_received(&self, id: CrashId, held: u64, wanted: u64) -> Result<(), ReceiveError> {
+    fn forget_received(&self, id: CrashId) {
+        if let Err(error) = self.remove(Step::RemoveEntry, id) {
+            tracing::warn!(capture = %id, %error, "the state of a capture that failed could not be removed");
+        }
+    }
+
+    /// Promises a capture so many bytes in all, of which it has written some: neither is promised to another.
+    fn reserve_received(&self, id: CrashId, written: u64, bytes: u64) -> Result<(), ReceiveError> {
         let room = self.room().map_err(ReceiveError::Io)?;
         let mut inner = self.inner();
         let mut others = holding_of(&inner);
-        others.bytes = others
-            .bytes
-            .saturating_sub(inner.receiving.get(&id).copied().unwrap_or(0));
+        let own = inner.receiving.get(&id).map_or(0, |own| own.bytes);
+        others.bytes = others.bytes.saturating_sub(own);
+        let promised = promised(&inner, Some(id));
         // What is written already has its room on the disk, but counts as use.
         let use_of = Demand {
-            bytes: wanted,
+            bytes,
             copied: false,
         };
         let grows = Demand {
-            bytes: wanted.saturating_sub(held),
+            bytes: bytes.saturating_sub(written),
             copied: true,
         };
         let limits = self.config.limits;
-        let refused = |refusal| ReceiveError::NoRoom { refusal, wanted };
+        let free = Room {
+            bytes: room.bytes.saturating_sub(promised),
+            ..room
+        };
+        let refused = |refusal| ReceiveError::NoRoom {
+            refusal,
+            wanted: bytes,
+        };
         admit(limits, others, room, use_of).map_err(refused)?;
-        admit(limits, others, room, grows).map_err(refused)?;
-        inner.receiving.insert(id, wanted);
+        admit(limits, others, free, grows).map_err(refused)?;
+        inner.receiving.insert(id, Promise { bytes, written });
         Ok(())
     }
+}
+
+/// Bytes that captures under way are promised and have not written yet, without one of them.
+fn promised(inner: &Inner, without: Option<CrashId>) -> u64 {
+    let others = inner.receiving.iter();
+    let others = others.filter(|(id, _)| Some(**id) != without);
+    let open = others.map(|(_, promise)| promise.bytes.saturating_sub(promise.written));
+    open.fold(0, u64::saturating_add)
 }
 
 impl Receiving {
@@ -179,9 +218,11 @@ impl Receiving {
         let file = Stat::of(&self.file).map_err(ReceiveError::Io)?.file;
         let (id, spool) = (self.id, Arc::clone(&self.spool));
         let entry = self.entry(file, received);
-        spool
-            .save(Step::NoteCapture, &entry)
-            .map_err(ReceiveError::State)?;
+        if let Err(error) = spool.save(Step::NoteCapture, &entry) {
+            // It may have been written all the same, and would name a file that is not there.
+            spool.forget_received(id);
+            return Err(ReceiveError::State(error));
+        }
         let named = step(Step::NameCapture, || {
             let whole = super::claim::held_name(id, &Place::Spool);
             spool
@@ -190,10 +231,11 @@ impl Receiving {
             spool.dumps.sync()
         });
         if let Err(error) = named {
-            // The entry names a file that is not there: it must not be taken for one that was lost.
-            if let Err(error) = spool.remove(Step::RemoveEntry, id) {
-                tracing::warn!(capture = %id, %error, "the state of a capture that failed could not be removed");
-            }
+            // The entry names a file that is not there: it must not be taken for one that was lost. And one that is there, for a dump without a record.
+            spool.forget_received(id);
+            // No step of a dump's way: one is undone.
+            let whole = super::claim::held_name(id, &Place::Spool);
+            let _ = spool.dumps.remove_file(&whole);
             return Err(ReceiveError::Io(error));
         }
         drop(self);
