@@ -192,10 +192,11 @@ fn deleting_a_capture_ends_it() -> Result<()> {
     let message = field.fails("second", "Busy")?;
     ensure!(message.contains("is under way"), "{message}");
     field.lab.server.delete_capture(NAMESPACE, "long");
-    agent.wait_for_metric(
-        "salvage_captures_total{kind=\"trace\",outcome=\"Cancelled\"}",
-        1.0,
-    )?;
+    let cancelled = "salvage_captures_total{kind=\"trace\",outcome=\"Cancelled\"}";
+    wait("the trace to be ended", || {
+        let counted = agent.metrics()?.get(cancelled).copied();
+        Ok((counted == Some(1.0)).then_some(()))
+    })?;
     running.container.ensure_alive()?;
     // Another one of its name has nothing of it.
     field.ask("long", &json!({"kind": "gcdump"}));
