@@ -112,7 +112,7 @@ fn an_agent_that_is_killed_before_a_dump_flows_lets_the_process_go_when_it_is_ba
 fn a_store_that_stalls_stops_no_process() -> Result<()> {
     let field = Field::new()?;
     let mut running = grown(&field)?;
-    let _agent = field.start()?;
+    let agent = field.start()?;
     for op in [S3Op::Put, S3Op::Begin, S3Op::PutPart] {
         field.store.hang(op);
     }
@@ -134,6 +134,16 @@ fn a_store_that_stalls_stops_no_process() -> Result<()> {
     field.store.healthy();
     let status = field.ended("stalled")?;
     ensure!(status["phase"] == "Stored", "{status:#}");
+    let (peak, bytes) = (agent.peak_memory()?, status["bytes"].as_u64().unwrap_or(0));
+    println!(
+        "a dump of {} MiB, and a peak of {} MiB",
+        bytes >> 20,
+        peak >> 20
+    );
+    ensure!(
+        bytes > 2 * peak,
+        "the agent had {peak} bytes for a dump of {bytes}"
+    );
     field.ensure_spool_is_empty()
 }
 
