@@ -431,7 +431,11 @@ fn where_a_fifo_is_taken_away_a_file_does_and_is_removed() -> Result<()> {
                 Ok(())
             };
             let dumped = dotnet::dump(&target, DumpType::Heap, &limits(), &mut sink, &mut record)?;
-            ensure!(dumped.how == How::File, "{dumped:?}");
+            // Taken away before the runtime was asked, it is made anew elsewhere.
+            let is_elsewhere = recorded
+                .last()
+                .is_some_and(|last| last.dir != recorded[0].dir);
+            ensure!(dumped.how == How::File || is_elsewhere, "{dumped:?}");
             ensure_whole(&path, &dumped)?;
             println!(
                 "{:?} file: {} bytes, {:?}",
