@@ -49,12 +49,14 @@ fn a_pod_that_came_while_the_api_server_was_away_is_known_when_the_watch_goes_on
     // A pod that the agent has not heard of crashes and ends meanwhile.
     lab.log(["shop", "new", &uid("new")], "app", 0, &["last words"])?;
     leave(&lab, "new")?;
+    // It ended when its dump did, however long the rest takes.
+    let (new, ended) = (pod("new").build(), ended("new"));
     let first = crash_of(&lab, "new", |crash| crash["revision"] == 1)?;
     ensure!(
         first["attribution"]["confidence"] == "probable",
         "{first:#}"
     );
-    lab.server.add(pod("new").build()).modify(ended("new"));
+    lab.server.add(new).modify(ended);
     let lists = lab.server.lists();
     lab.server.up()?;
     let last = crash_of(&lab, "new", |crash| {
