@@ -3,7 +3,8 @@
 use std::time::{Duration, Instant};
 
 use super::events;
-use super::take::{Given, Spooled, Tell};
+use super::spooled::{Spooled, Tell};
+use super::take::Given;
 use crate::dotnet::counters::{self, Counters, Row, Table};
 use crate::dotnet::ipc::Target;
 use crate::dotnet::{self, Limits};

@@ -133,11 +133,7 @@ impl From<dotnet::Error> for Failure {
     fn from(error: dotnet::Error) -> Self {
         let word = error.reason();
         let named = Reason::ALL.iter().find(|reason| reason.name() == word);
-        let reason = match &error {
-            dotnet::Error::SeveralRuntimes { .. } => Reason::Ambiguous,
-            _ => named.copied().unwrap_or(Reason::NodeError),
-        };
-        Self::new(reason, chain(&error))
+        Self::new(named.copied().unwrap_or(Reason::NodeError), chain(&error))
     }
 }
 

@@ -232,7 +232,14 @@ impl Guard {
         if self.tree.is_none() && Instant::now() >= self.tree_after {
             self.tree_after = Instant::now() + AGAIN;
             match CgroupTree::open(&self.config.proc) {
-                Ok(tree) => self.tree = Some(tree),
+                Ok(tree) => {
+                    if !tree.is_whole() {
+                        tracing::warn!(
+                            "the node's control groups are not seen as a whole, so each container's own are looked at: limits of pods do not count, and a container that may mount is believed"
+                        );
+                    }
+                    self.tree = Some(tree);
+                }
                 Err(error) => {
                     tracing::error!(
                         error = chain(&error),
@@ -305,12 +312,11 @@ impl Guard {
             owner: one.pod.owner.clone(),
             container: one.container.clone(),
         };
-        if seen
+        let is_high = seen
             .limit
-            .is_none_or(|limit| !one.rule.at().is_reached(seen.used, limit))
-        {
-            // Below the share it may be armed again.
-        } else if !self.has_runtime(one) {
+            .is_some_and(|limit| one.rule.at().is_reached(seen.used, limit));
+        // Below the share it may be armed again, whatever it runs.
+        if is_high && !self.has_runtime(one) {
             return None;
         }
         let instance = Instance(one.id.clone());

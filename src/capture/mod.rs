@@ -20,7 +20,9 @@ mod metrics;
 pub mod plan;
 mod reconcile;
 mod request;
+mod spooled;
 mod take;
+mod under_way;
 mod whom;
 
 use std::path::Path;

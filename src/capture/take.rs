@@ -7,9 +7,8 @@
 //!
 //! One capture at a time for each container. Bytes are taken as fast as the disk takes them: nothing here waits for a store.
 
-use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -20,10 +19,12 @@ use super::leftovers::Leftovers;
 use super::metrics::Metrics;
 use super::plan::{self, Concern, Estimate, Speed, Subject};
 use super::request::{Request, What};
+use super::spooled::{Spooled, Tell};
+use super::under_way::UnderWay;
 use super::whom::{Found, Whom};
 use super::{counters, events};
 use crate::dotnet::counters::Row;
-use crate::dotnet::{self, Limits, Refused, Sink};
+use crate::dotnet::{self, Limits, Refused};
 use crate::model::{CaptureKind, CrashId, HeapType, MemoryUse, Taken, Trigger};
 use crate::spool::{Captured, Received, Receiving, Spool};
 use crate::telemetry::chain;
@@ -39,9 +40,6 @@ const MEMORY_WITHIN: Duration = Duration::from_secs(120);
 
 /// How often it is looked whether all has ended.
 const IDLE_LOOK: Duration = Duration::from_millis(20);
-
-/// How often it is told how many bytes there are.
-const TELL: Duration = Duration::from_millis(500);
 
 /// What is to be taken, of whom, and why.
 #[derive(Debug)]
@@ -84,9 +82,6 @@ pub struct Begun {
     pub concerns: Vec<Concern>,
 }
 
-/// Takes changes of what is known of a capture under way.
-pub(super) type Tell<'a> = &'a dyn Fn(&mut dyn FnMut(&mut Progress));
-
 /// A capture that is in the spool.
 #[derive(Clone, Debug)]
 pub struct Done {
@@ -118,12 +113,7 @@ pub struct Capturer {
     spool: Arc<Spool>,
     leftovers: Leftovers,
     identity: String,
-    /// Containers and processes of which something is being taken, and what.
-    busy: Mutex<HashMap<String, CrashId>>,
-    /// No more is taken, and what is under way is to end.
-    stopping: AtomicBool,
-    /// What ends each that is under way.
-    under_way: Mutex<HashMap<CrashId, Arc<AtomicBool>>>,
+    under_way: UnderWay,
     speeds: Mutex<Speeds>,
     metrics: Metrics,
 }
@@ -155,9 +145,7 @@ impl Capturer {
             spool,
             identity,
             leftovers,
-            busy: Mutex::default(),
-            stopping: AtomicBool::new(false),
-            under_way: Mutex::default(),
+            under_way: UnderWay::default(),
             speeds: Mutex::new(Speeds {
                 dump: Speed::DUMP,
                 heap_walk: Speed::HEAP_WALK,
@@ -187,8 +175,7 @@ impl Capturer {
         tell: Tell<'_>,
     ) -> Result<Done, Failure> {
         let (id, kind) = (job.id, job.request.kind());
-        let _under_way = UnderWay::begin(&self.under_way, id, cancelled);
-        // Looked at after that: whoever stops us sets this first, and then ends what is there.
+        let _under_way = self.under_way.begin(id, cancelled);
         let taken = match self.is_stopping() {
             true => Err(Failure::stopped(id)),
             false => self.take_found(job, cancelled, tell),
@@ -206,30 +193,17 @@ impl Capturer {
 
     /// Takes no more, and ends what is under way.
     pub fn stop(&self) {
-        self.stopping.store(true, Ordering::SeqCst);
-        let under_way = self
-            .under_way
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        for cancelled in under_way.values() {
-            cancelled.store(true, Ordering::Relaxed);
-        }
+        self.under_way.stop();
     }
 
     /// Whether no more is taken.
     pub fn is_stopping(&self) -> bool {
-        self.stopping.load(Ordering::SeqCst)
+        self.under_way.is_stopping()
     }
 
     /// Waits until nothing is under way and no process is held, or until then.
     pub fn wait_until_idle(&self, until: Instant) {
-        let is_busy = || {
-            let under_way = self
-                .under_way
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner);
-            !under_way.is_empty() || dotnet::dumps_ending() > 0
-        };
+        let is_busy = || !self.under_way.is_idle() || dotnet::dumps_ending() > 0;
         while is_busy() && Instant::now() < until {
             std::thread::sleep(IDLE_LOOK);
         }
@@ -249,7 +223,14 @@ impl Capturer {
         tell: Tell<'_>,
     ) -> Result<Done, Failure> {
         let found = job.whom.find(&self.config.proc)?;
-        let _turn = self.turn(&found, job.id)?;
+        let turn = self.under_way.turn(found.key.clone(), job.id);
+        let _turn = turn.map_err(|other| {
+            let what = format!(
+                "capture {other} of {} is under way: ask again when it has ended",
+                found.says
+            );
+            Failure::new(Reason::Busy, what)
+        })?;
         let (plan, bytes) = self.plan(&job.request, &found)?;
         let begun = Begun {
             container: found.container.name.clone(),
@@ -264,8 +245,6 @@ impl Capturer {
         let took = began.elapsed();
         if let Some(pause) = given.pause {
             self.learn(&job.request, &found, receiving.written(), pause);
-        }
-        if let Some(pause) = given.pause {
             self.metrics.took(job.request.kind(), pause);
         }
         let bytes = receiving.written();
@@ -301,22 +280,6 @@ impl Capturer {
             complete: given.complete,
             types: given.types,
             note: given.note,
-        })
-    }
-
-    fn turn(&self, found: &Found, id: CrashId) -> Result<Busy<'_>, Failure> {
-        let mut busy = self.busy.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(other) = busy.get(&found.key) {
-            let what = format!(
-                "capture {other} of {} is under way: ask again when it has ended",
-                found.says
-            );
-            return Err(Failure::new(Reason::Busy, what));
-        }
-        busy.insert(found.key.clone(), id);
-        Ok(Busy {
-            all: &self.busy,
-            key: found.key.clone(),
         })
     }
 
@@ -429,80 +392,6 @@ impl Capturer {
             What::Gcdump => speeds.heap_walk.learn(found.process.rss_anon, took),
             What::Trace { .. } | What::Counters { .. } => {}
         }
-    }
-}
-
-/// That a capture is under way, until this is dropped.
-struct UnderWay<'a> {
-    all: &'a Mutex<HashMap<CrashId, Arc<AtomicBool>>>,
-    id: CrashId,
-}
-
-impl<'a> UnderWay<'a> {
-    fn begin(
-        all: &'a Mutex<HashMap<CrashId, Arc<AtomicBool>>>,
-        id: CrashId,
-        cancelled: &Arc<AtomicBool>,
-    ) -> Self {
-        let mut under_way = all.lock().unwrap_or_else(PoisonError::into_inner);
-        under_way.insert(id, Arc::clone(cancelled));
-        Self { all, id }
-    }
-}
-
-impl Drop for UnderWay<'_> {
-    fn drop(&mut self) {
-        let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
-        all.remove(&self.id);
-    }
-}
-
-/// That something is being taken of a container, until this is dropped.
-struct Busy<'a> {
-    all: &'a Mutex<HashMap<String, CrashId>>,
-    key: String,
-}
-
-impl Drop for Busy<'_> {
-    fn drop(&mut self) {
-        let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
-        all.remove(&self.key);
-    }
-}
-
-/// A file of the spool that is being written.
-pub(super) struct Spooled<'a> {
-    receiving: &'a mut Receiving,
-    pub(super) tell: Tell<'a>,
-    told: Instant,
-    refused: Option<Failure>,
-}
-
-impl<'a> Spooled<'a> {
-    fn new(receiving: &'a mut Receiving, tell: Tell<'a>) -> Self {
-        Self {
-            receiving,
-            tell,
-            told: Instant::now(),
-            refused: None,
-        }
-    }
-}
-
-impl Sink for Spooled<'_> {
-    fn take(&mut self, bytes: &[u8]) -> Result<(), Refused> {
-        if let Err(error) = self.receiving.write(bytes) {
-            let failure = Failure::from(error);
-            let said = failure.message.clone();
-            self.refused = Some(failure);
-            return Err(Refused(said));
-        }
-        if self.told.elapsed() >= TELL {
-            self.told = Instant::now();
-            let written = self.receiving.written();
-            (self.tell)(&mut |progress| progress.bytes = written);
-        }
-        Ok(())
     }
 }
 

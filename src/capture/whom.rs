@@ -12,7 +12,7 @@ use super::memory::{CgroupTree, Memory};
 use super::plan::{Probe, Process};
 use crate::decide::belongs_to_container;
 use crate::dotnet;
-use crate::dotnet::find::{self, Found as Looked};
+use crate::dotnet::find;
 use crate::dotnet::ipc::Target;
 use crate::kube::PodIndex;
 use crate::model::{
@@ -205,7 +205,8 @@ fn in_containers(
     largest: bool,
 ) -> Result<Found, Failure> {
     let mut runtimes = Vec::new();
-    let mut best: Option<dotnet::Error> = None;
+    // How much the outcome of one tells, and what it is.
+    let mut closest: Option<(u8, dotnet::Error)> = None;
     let mut seen_any = false;
     for candidate in candidates {
         let is_of = |text: &str| belongs_to_container(text, &candidate.node_uid, &candidate.id);
@@ -220,20 +221,18 @@ fn in_containers(
             if process.is_some_and(|wanted| wanted != found.inner_pid) {
                 continue;
             }
-            match find::inspect(proc, &found) {
-                Looked::Runtime(target) => runtimes.push(Runtime {
+            let looked = find::inspect(proc, &found);
+            let closeness = looked.closeness();
+            match looked.target(found.pid) {
+                Ok(target) => runtimes.push(Runtime {
                     candidate,
                     process: found,
                     target,
                 }),
-                other => {
-                    let tells = !matches!(other, Looked::NotDotnet | Looked::Gone);
-                    if let Err(error) = other.target(found.pid)
-                        && (best.is_none() || tells)
-                    {
-                        best = Some(error);
-                    }
+                Err(error) if closest.as_ref().is_none_or(|(best, _)| closeness > *best) => {
+                    closest = Some((closeness, error));
                 }
+                Err(_) => {}
             }
         }
     }
@@ -250,8 +249,8 @@ fn in_containers(
     {
         return Ok(found_in(proc, candidate, &process, target));
     }
-    Err(match (best, process) {
-        (Some(error), _) => Failure::from(error),
+    Err(match (closest, process) {
+        (Some((_, error)), _) => Failure::from(error),
         (None, Some(wanted)) if seen_any => Failure::new(
             Reason::NotRunning,
             format!("there is no process {wanted} in {}", named(candidates)),

@@ -25,12 +25,6 @@ pub enum Error {
         /// Which variable switches them off.
         variable: &'static str,
     },
-    /// More than one process could be meant.
-    #[error("{} .NET processes are there ({}); name one by its pid", pids.len(), list(pids))]
-    SeveralRuntimes {
-        /// Their numbers, each as the host has it and as its container has it.
-        pids: Vec<(i32, i32)>,
-    },
     /// This runtime's version does not know the command.
     #[error("process {pid}: its .NET runtime is too old for {command}")]
     Unsupported {
@@ -160,7 +154,6 @@ impl Error {
         match self {
             Self::NoRuntime(_) => "NoRuntime",
             Self::DiagnosticsDisabled { .. } => "DiagnosticsDisabled",
-            Self::SeveralRuntimes { .. } => "SeveralRuntimes",
             Self::Unsupported { .. } => "Unsupported",
             Self::SingleFile { .. } => "SingleFile",
             Self::TargetDied { .. } => "TargetDied",
@@ -192,14 +185,6 @@ impl fmt::Display for Resumed {
             Self::Died => f.write_str("the process is gone"),
         }
     }
-}
-
-fn list(pids: &[(i32, i32)]) -> String {
-    let shown = pids.iter().take(16);
-    let words: Vec<_> = shown
-        .map(|(host, inner)| format!("{host}, {inner} in its container"))
-        .collect();
-    words.join("; ")
 }
 
 fn answer(hresult: u32, text: &str) -> String {

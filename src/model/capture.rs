@@ -57,11 +57,6 @@ impl CaptureKind {
             Self::Counters => "counters",
         }
     }
-
-    /// Whether it goes on for a time that whoever asks chooses.
-    pub const fn has_duration(self) -> bool {
-        matches!(self, Self::Trace | Self::Counters)
-    }
 }
 
 impl DumpType {

@@ -20,7 +20,7 @@ mod manifest;
 mod pod;
 mod reason;
 mod step;
-mod text;
+pub(crate) mod text;
 mod units;
 mod upload;
 

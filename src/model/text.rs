@@ -19,4 +19,4 @@ macro_rules! stored_as_text {
     )+};
 }
 
-pub(super) use stored_as_text;
+pub(crate) use stored_as_text;

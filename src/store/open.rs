@@ -16,6 +16,7 @@ use super::file::FileStore;
 use super::s3::S3Store;
 use super::{Credentials, Store};
 use crate::model::ObjectKey;
+use crate::model::text::stored_as_text;
 
 /// Longest prefix: S3 allows keys of 1,024 bytes, and the longest of ours have about 500.
 const PREFIX_MAX: usize = 512;
@@ -247,19 +248,7 @@ fn is_region(name: &str) -> bool {
             .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
 }
 
-impl TryFrom<String> for StoreUrl {
-    type Error = InvalidStore;
-
-    fn try_from(written: String) -> Result<Self, InvalidStore> {
-        written.parse()
-    }
-}
-
-impl From<StoreUrl> for String {
-    fn from(url: StoreUrl) -> Self {
-        url.to_string()
-    }
-}
+stored_as_text!(StoreUrl => InvalidStore);
 
 impl fmt::Display for StoreUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -228,6 +228,17 @@ impl Container {
         PathBuf::from(format!("/proc/{}/root{inside}", self.pid()))
     }
 
+    /// Runs shell commands in its mount and pid namespaces, as root.
+    pub(crate) fn as_root(&self, commands: &str) -> Result<()> {
+        let target = self.pid().to_string();
+        let status = Command::new("nsenter")
+            .args(["--target", &target, "--mount", "--pid"])
+            .args(["bash", "-euc", commands])
+            .status()?;
+        ensure!(status.success(), "{commands}: {status}");
+        Ok(())
+    }
+
     /// Its first program, found and verified.
     pub(crate) fn target(&self) -> Result<Target> {
         self.target_of(self.pid())

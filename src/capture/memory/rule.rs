@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::annotation::Annotated;
 use crate::capture::plan::Subject;
+use crate::model::text::stored_as_text;
 use crate::model::{DumpType, Span};
 
 /// A share of a memory limit in whole percent, from 1 to 99: `90%`.
@@ -124,33 +125,7 @@ impl From<Take> for Subject {
     }
 }
 
-impl TryFrom<String> for Share {
-    type Error = InvalidShare;
-
-    fn try_from(written: String) -> Result<Self, InvalidShare> {
-        written.parse()
-    }
-}
-
-impl From<Share> for String {
-    fn from(share: Share) -> Self {
-        share.to_string()
-    }
-}
-
-impl TryFrom<String> for Take {
-    type Error = InvalidTake;
-
-    fn try_from(written: String) -> Result<Self, InvalidTake> {
-        written.parse()
-    }
-}
-
-impl From<Take> for String {
-    fn from(take: Take) -> Self {
-        take.to_string()
-    }
-}
+stored_as_text!(Share => InvalidShare, Take => InvalidTake);
 
 /// What a rule is made of, unchecked.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -7,7 +7,6 @@ use std::time::Duration;
 pub struct Speed {
     bytes_per_second: u64,
     assumed: u64,
-    measured: bool,
 }
 
 /// Less than this says how long it takes to begin, not how fast it goes.
@@ -36,18 +35,12 @@ impl Speed {
         Self {
             bytes_per_second,
             assumed: bytes_per_second,
-            measured: false,
         }
     }
 
     /// The speed.
     pub const fn bytes_per_second(self) -> u64 {
         self.bytes_per_second
-    }
-
-    /// Whether anything was measured.
-    pub const fn is_measured(self) -> bool {
-        self.measured
     }
 
     /// Learns from a capture of so many bytes that took so long. One that was slower than thought counts for a half, one that was faster for a quarter: the next
@@ -69,7 +62,6 @@ impl Speed {
         } else {
             old - old / 4 + seen / 4
         };
-        self.measured = true;
     }
 
     /// How long so many bytes take.
@@ -92,7 +84,6 @@ mod tests {
         let mut faster = Speed::DUMP;
         faster.learn(350_000_000, Duration::from_secs(1));
         assert_eq!(faster.bytes_per_second(), 200_000_000);
-        assert!(faster.is_measured() && !Speed::DUMP.is_measured());
     }
 
     #[test]

@@ -13,6 +13,7 @@ mod decide;
 mod run;
 mod seen;
 mod status;
+mod write;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -20,7 +21,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
+use kube::api::{DeleteParams, Preconditions};
 use kube::{Api, Client, ResourceExt};
 use tokio::sync::Semaphore;
 use tokio::sync::mpsc::Receiver;
@@ -31,18 +32,15 @@ use self::decide::{Next, World};
 use self::run::Run;
 use self::seen::Seen;
 use self::status::Board;
+use self::write::{ANSWERS, Written, write, write_version};
 use super::failure::{Failure, Reason};
 use super::request::Request;
 use super::take::{Capturer, Progress};
 use crate::kube::{Capture, CaptureStatus, Heard, PodIndex};
 use crate::model::{CaptureKind, CrashId};
-use crate::telemetry::chain;
 
 /// How often it is looked what time and the spool have changed.
 const LOOK: Duration = Duration::from_secs(1);
-
-/// An API server that takes longer is asked again.
-const ANSWERS: Duration = Duration::from_secs(10);
 
 /// How soon something that the API server did not take is tried again.
 const AGAIN: Duration = Duration::from_secs(5);
@@ -355,7 +353,6 @@ impl Reconciler {
                 spec: seen.spec.clone(),
                 ..now
             };
-
             self.begin(&seen, board).await;
         }
     }
@@ -507,59 +504,4 @@ pub(super) fn shown(progress: &Progress) -> CaptureStatus {
     let mut board = Board::default();
     board.note(progress, Timestamp::now());
     board.0
-}
-
-/// What became of a write.
-enum Written {
-    Done(Box<Capture>),
-    /// Somebody else has changed it meanwhile.
-    Changed,
-    /// It is deleted, and another object may have its name.
-    Gone,
-    /// It may be tried again; why not now.
-    Not(String),
-}
-
-/// How often an object that others change is written anew.
-const WRITES: u32 = 5;
-
-/// Writes a status, of the version that is there now: it is ours, and nobody else writes it.
-async fn write(captures: &Api<Capture>, name: &str, uid: &str, board: &Board) -> Written {
-    let mut last = Written::Changed;
-    for _ in 0..WRITES {
-        let version = match timeout(ANSWERS, captures.get_opt(name)).await {
-            Ok(Ok(Some(capture))) if capture.uid().as_deref() == Some(uid) => {
-                capture.resource_version().unwrap_or_default()
-            }
-            Ok(Ok(_)) => return Written::Gone,
-            Ok(Err(error)) => return Written::Not(chain(&error)),
-            Err(_) => return Written::Not("no answer in time".to_owned()),
-        };
-        last = write_version(captures, name, board, &version).await;
-        if !matches!(last, Written::Changed) {
-            return last;
-        }
-    }
-    match last {
-        Written::Changed => Written::Not("somebody changes it again and again".to_owned()),
-        other => other,
-    }
-}
-
-/// Writes a status of this version of an object, or not at all.
-async fn write_version(
-    captures: &Api<Capture>,
-    name: &str,
-    board: &Board,
-    version: &str,
-) -> Written {
-    let (params, patch) = (PatchParams::default(), board.patch(version));
-    let patch = Patch::Merge(&patch);
-    match timeout(ANSWERS, captures.patch_status(name, &params, &patch)).await {
-        Ok(Ok(capture)) => Written::Done(Box::new(capture)),
-        Ok(Err(kube::Error::Api(status))) if status.code == 404 => Written::Gone,
-        Ok(Err(kube::Error::Api(status))) if status.code == 409 => Written::Changed,
-        Ok(Err(error)) => Written::Not(chain(&error)),
-        Err(_) => Written::Not("no answer in time".to_owned()),
-    }
 }

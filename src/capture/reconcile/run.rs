@@ -10,7 +10,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::status::Board;
-use super::{Written, write};
+use super::write::{Written, write};
 use crate::capture::failure::{Failure, Reason};
 use crate::capture::request::Request;
 use crate::capture::take::{Capturer, Job, Progress};

@@ -106,16 +106,6 @@ impl Counters {
         Ok(this)
     }
 
-    /// What `dotnet-counters` shows unless told otherwise: the runtime's and the web server's own.
-    ///
-    /// # Errors
-    /// An interval that is not 1 to 3,600 s.
-    pub fn usual(seconds: u32) -> Result<Self, InvalidCounters> {
-        let names = ["System.Runtime", "Microsoft.AspNetCore.Hosting"];
-        let names = || names.map(str::to_owned).to_vec();
-        Self::new(names(), names(), seconds)
-    }
-
     /// What they ask of a runtime; `client` tells tools apart that share a session of meters.
     fn session(&self, client: &str) -> Result<SessionConfig, Invalid> {
         const INFORMATIONAL: u8 = 4;

@@ -162,6 +162,13 @@ fn instrument(session: &str, meter: &str, name: &str, more: &[&str]) -> Vec<u8> 
     .concat()
 }
 
+/// The runtime's counters and the web server's, of both kinds.
+fn usual(seconds: u32) -> Result<Counters, InvalidCounters> {
+    let names = ["System.Runtime", "Microsoft.AspNetCore.Hosting"];
+    let names = || names.map(str::to_owned).to_vec();
+    Counters::new(names(), names(), seconds)
+}
+
 struct Followed {
     lines: Vec<serde_json::Value>,
     seen: usize,
@@ -170,7 +177,7 @@ struct Followed {
 }
 
 fn follow(events: &[(u32, Vec<u8>)]) -> Followed {
-    let wanted = Counters::usual(1).expect("valid");
+    let wanted = usual(1).expect("valid");
     let (mut lines, mut table, mut seen) = (Vec::new(), Table::default(), 0);
     let rows: Vec<_> = (1..)
         .zip(events)
@@ -383,7 +390,7 @@ fn series_without_end_are_left_out_of_the_table() {
     let events: Vec<_> = (0..2_100)
         .map(|n| (1, mean(&format!("c{n}"), 1.0)))
         .collect();
-    let wanted = Counters::usual(1).expect("valid");
+    let wanted = usual(1).expect("valid");
     let mut take = |sample: &Sample| table.take(sample);
     let mut sink = Discard;
     let mut following = Following::new(&wanted, "us", &mut sink, &mut take, u64::MAX);
@@ -404,7 +411,7 @@ fn a_sink_that_refuses_ends_the_following() {
             Err(Refused("the quota is full".to_owned()))
         }
     }
-    let wanted = Counters::usual(1).expect("valid");
+    let wanted = usual(1).expect("valid");
     let (mut full, mut seen) = (Full, |_: &Sample| panic!("nothing was written"));
     let mut following = Following::new(&wanted, "us", &mut full, &mut seen, 100);
     assert_eq!(following.enough(), Ok(false));
@@ -429,11 +436,8 @@ fn what_cannot_be_asked_for_is_refused() {
             "{meter}: {refused}"
         );
     }
-    assert_eq!(Counters::usual(0), Err(InvalidCounters::Interval(0)));
-    assert_eq!(
-        Counters::usual(3_601),
-        Err(InvalidCounters::Interval(3_601))
-    );
+    assert_eq!(usual(0), Err(InvalidCounters::Interval(0)));
+    assert_eq!(usual(3_601), Err(InvalidCounters::Interval(3_601)));
     let nothing = Counters::new(Vec::new(), Vec::new(), 1);
     assert!(matches!(nothing, Err(InvalidCounters::Invalid(_))));
 }

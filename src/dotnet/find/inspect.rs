@@ -9,7 +9,6 @@ use std::time::Duration;
 use rustix::fs::{FileType, StatVfsMountFlags};
 use rustix::io::Errno;
 
-use crate::dotnet::Error;
 use crate::dotnet::ipc::{Place, Target};
 use crate::sys::{Dir, Root, connect_to, peer_of};
 
@@ -28,54 +27,6 @@ const CONNECT: Duration = Duration::from_secs(2);
 /// Looks for the runtime of a process that a proc file system tells of. It connects to the socket once to learn who listens, and sends nothing.
 pub fn inspect(proc: &Path, process: &Process) -> Found {
     look(proc, process).unwrap_or_else(|found| found)
-}
-
-/// The one runtime among several processes, such as all those of a container.
-///
-/// # Errors
-/// [`Error::SeveralRuntimes`] with all that have one; with none of them, what is wrong with the one that comes closest to having one.
-pub fn runtime_of(proc: &Path, processes: &[Process]) -> Result<Target, Error> {
-    let mut targets = Vec::new();
-    let mut closest: Option<(u8, i32, Found)> = None;
-    for process in processes {
-        match inspect(proc, process) {
-            Found::Runtime(target) => targets.push(target),
-            found => {
-                let rank = closeness(&found);
-                if closest.as_ref().is_none_or(|(best, ..)| rank > *best) {
-                    closest = Some((rank, process.pid, found));
-                }
-            }
-        }
-    }
-    match (targets.pop(), closest) {
-        (Some(target), _) if targets.is_empty() => Ok(target),
-        (Some(last), _) => {
-            targets.push(last);
-            let pids = targets
-                .iter()
-                .map(|target| (target.pid(), target.inner_pid()))
-                .collect();
-            Err(Error::SeveralRuntimes { pids })
-        }
-        (None, Some((_, pid, found))) => found.target(pid),
-        (None, None) => Err(Error::NoRuntime(
-            "no process of the container was found; seeing those of a node takes hostPID: true"
-                .to_owned(),
-        )),
-    }
-}
-
-/// How much an outcome tells of there being a runtime.
-fn closeness(found: &Found) -> u8 {
-    match found {
-        Found::NotDotnet => 0,
-        Found::Gone => 1,
-        Found::Denied { .. } => 2,
-        Found::NoSocket(_) => 3,
-        Found::DiagnosticsDisabled(_) => 4,
-        Found::Untrusted(_) | Found::Runtime(_) => 5,
-    }
 }
 
 fn look(proc: &Path, process: &Process) -> Result<Found, Found> {

@@ -15,7 +15,7 @@ mod inspect;
 mod outcome;
 mod process;
 
-pub use inspect::{inspect, runtime_of};
+pub use inspect::inspect;
 pub use outcome::{Found, Needs, NoSocket};
 pub use process::{Process, process, processes_of};
 

@@ -82,6 +82,19 @@ impl Needs {
 }
 
 impl Found {
+    /// How much this tells of there being a runtime: of several processes of a container, the one that tells most explains why none can be asked.
+    pub fn closeness(&self) -> u8 {
+        match self {
+            Self::NotDotnet => 0,
+            Self::Gone => 1,
+            Self::Denied { .. } => 2,
+            Self::NoSocket(_) => 3,
+            Self::DiagnosticsDisabled(_) => 4,
+            Self::Untrusted(_) => 5,
+            Self::Runtime(_) => 6,
+        }
+    }
+
     /// The runtime, or the condition that stands for there being none in the process `pid`.
     ///
     /// # Errors
@@ -144,5 +157,28 @@ impl NoSocket {
             ),
             Self::Failed { operation, source } => format!("{operation}: {source}"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_several_processes_the_one_that_tells_most_explains() {
+        let denied = |needs| Found::Denied {
+            what: "look into its root",
+            needs,
+            source: io::Error::from(io::ErrorKind::PermissionDenied),
+        };
+        let rising = [
+            Found::NotDotnet,
+            Found::Gone,
+            denied(Needs::SysPtrace),
+            Found::NoSocket(NoSocket::Absent("/tmp".into())),
+            Found::DiagnosticsDisabled("DOTNET_EnableDiagnostics"),
+            Found::Untrusted("/tmp is a symlink".to_owned()),
+        ];
+        assert!(rising.is_sorted_by(|less, more| less.closeness() < more.closeness()));
     }
 }

@@ -1,7 +1,5 @@
 //! A container that runs out of memory is captured before the kernel kills it.
 
-use std::time::{Duration, Instant};
-
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
@@ -26,6 +24,12 @@ fn only(field: &Field) -> Result<Option<Value>> {
     Ok(Some(field.lab.node.manifest(id)?))
 }
 
+fn ensure_killed(running: &Running) -> Result<()> {
+    wait("a kill by the kernel", || {
+        Ok((running.cgroup.kills()? > 0).then_some(()))
+    })
+}
+
 fn leaks(field: &Field, annotate: bool, take: &str) -> Result<Value> {
     let launch = leaking();
     let mut running = Running::start(field, launch, Some(LIMIT), |pod| match annotate {
@@ -40,11 +44,7 @@ fn leaks(field: &Field, annotate: bool, take: &str) -> Result<Value> {
     running.container.leak(30)?;
     let manifest = wait("a capture by memory", || only(field))?;
     println!("captured with {} kills so far", running.cgroup.kills()?);
-    let until = Instant::now() + Duration::from_secs(60);
-    while running.cgroup.kills()? == 0 {
-        ensure!(Instant::now() < until, "the kernel has killed nothing");
-        std::thread::sleep(Duration::from_millis(50));
-    }
+    ensure_killed(&running)?;
     // Still one: its budget and its hysteresis.
     ensure!(only(field)?.is_some());
     drop(agent);
@@ -100,11 +100,7 @@ fn a_rule_of_the_operators_takes_a_gcdump_and_its_budget_outlives_the_agent() ->
     let mut running = Running::start(&field, leaking(), Some(LIMIT), |pod| pod)?;
     let _agent = field.start()?;
     running.container.leak(60)?;
-    let until = Instant::now() + Duration::from_secs(60);
-    while running.cgroup.kills()? == 0 {
-        ensure!(Instant::now() < until, "the kernel has killed nothing");
-        std::thread::sleep(Duration::from_millis(50));
-    }
+    ensure_killed(&running)?;
     ensure!(only(&field)?.is_some());
     Ok(())
 }

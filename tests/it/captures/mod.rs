@@ -5,6 +5,7 @@ mod asked;
 #[cfg(feature = "fault-points")]
 mod fault_points;
 mod memory;
+mod refused;
 mod taken;
 mod trouble;
 

@@ -1,14 +1,13 @@
 //! Finding the runtime of a container.
 
 use std::path::Path;
-use std::process::Command;
 
 use anyhow::{Context, Result, bail, ensure};
 use salvage::dotnet::find::{self, Found, NoSocket};
 use salvage::dotnet::ipc;
 
 use super::on_each;
-use crate::support::container::{Container, Dotnet, Launch, USER};
+use crate::support::container::{Dotnet, Launch, USER};
 
 #[test]
 #[ignore = "needs root and a real .NET; tests/run provisions it"]
@@ -102,13 +101,8 @@ fn two_runtimes_of_a_container_are_told_apart() -> Result<()> {
                 .iter()
                 .map(|pid| Ok(find::process(proc, *pid)?))
                 .collect::<Result<Vec<_>>>()?;
-            let several = find::runtime_of(proc, &both).err().context("two of them")?;
-            ensure!(several.reason() == "SeveralRuntimes", "{several}");
-            for pid in container.pids() {
-                ensure!(several.to_string().contains(&pid.to_string()), "{several}");
-            }
             for process in both {
-                let target = find::runtime_of(proc, std::slice::from_ref(&process))?;
+                let target = find::inspect(proc, &process).target(process.pid)?;
                 ensure!(target.inner_pid() == process.inner_pid);
                 if container.dotnet().tells_what_it_is() {
                     ensure!(
@@ -120,16 +114,6 @@ fn two_runtimes_of_a_container_are_told_apart() -> Result<()> {
             Ok(())
         },
     )
-}
-
-/// Runs shell commands in the container's mount namespace, as root.
-fn in_container(container: &Container, commands: &str) -> Result<()> {
-    let target = container.pid().to_string();
-    let status = Command::new("nsenter")
-        .args(["--target", &target, "--mount", "bash", "-euc", commands])
-        .status()?;
-    ensure!(status.success(), "{commands}: {status}");
-    Ok(())
 }
 
 #[test]
@@ -180,7 +164,9 @@ fn what_is_not_the_runtimes_own_socket_is_refused_with_what_it_is() -> Result<()
         let mut container = Launch::of(Dotnet::Net8).start()?;
         let found = container.target()?;
         let name = format!("/tmp/dotnet-diagnostic-1-{}-socket", found.start_time());
-        in_container(&container, &commands).with_context(|| expected.to_owned())?;
+        container
+            .as_root(&commands)
+            .with_context(|| expected.to_owned())?;
         let refused = container.look_for(container.pid())?;
         ensure!(
             !matches!(refused, Found::Runtime(_)),
@@ -190,7 +176,7 @@ fn what_is_not_the_runtimes_own_socket_is_refused_with_what_it_is() -> Result<()
             format!("{refused:?}").contains(expected),
             "{expected}: {refused:?}"
         );
-        in_container(&container, &format!("S={name}; {undo}"))?;
+        container.as_root(&format!("S={name}; {undo}"))?;
         container
             .ensure_alive()
             .with_context(|| expected.to_owned())?;

@@ -174,28 +174,6 @@ fn a_process_of_another_start_is_gone() {
 }
 
 #[test]
-fn of_several_processes_the_one_with_a_runtime_is_meant() {
-    let fake = Fake::new("", MAPPED);
-    let proc = fake.0.path().join("proc");
-    let us = i32::try_from(std::process::id()).expect("a pid");
-    let process = find::process(&proc, us).expect("a process");
-    let mut gone = process.clone();
-    gone.pid = i32::MAX;
-    let both = [gone.clone(), process.clone()];
-    // Without one, what is told is of the process that comes closest.
-    let none = runtime_of(&proc, &both).expect_err("no socket");
-    assert!(none.to_string().contains("none is in /tmp"), "{none}");
-    assert_eq!(
-        runtime_of(&proc, &[]).expect_err("nobody").reason(),
-        "NoRuntime"
-    );
-    let _listener = UnixListener::bind(fake.inside("tmp").join(NAME)).expect("bind");
-    assert_eq!(runtime_of(&proc, &both).expect("one").pid(), us);
-    let several = runtime_of(&proc, &[process.clone(), gone, process]).expect_err("two");
-    assert_eq!(several.reason(), "SeveralRuntimes");
-}
-
-#[test]
 fn maps_are_read_with_a_bound_on_each_line() {
     let mut maps = vec![b'x'; 100_000];
     maps.extend(b"\n7f01-7f02 r-xp 00000000 00:1f 9 /app/libcoreclr.so");
