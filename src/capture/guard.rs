@@ -17,6 +17,7 @@ use jiff::Timestamp;
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::failure::Reason;
 use super::memory::{
     Annotated, Budget, CAPTURE_AT_MEMORY, CAPTURE_TAKE, CgroupTree, Fire, Instance, MemoryCgroup,
     Opened, Rule, Seen, Take, TreeError, Workload, rule_for,
@@ -31,14 +32,14 @@ use crate::model::{CrashId, KnownContainer, KnownPod, MemoryUse, Trigger};
 use crate::telemetry::chain;
 
 /// Captures of this kind that are taken at once: each stops a process that is short of memory.
-const AT_ONCE: usize = 1;
+pub(super) const AT_ONCE: usize = 1;
 
 /// How often processes are looked through for containers whose control group is not known yet: a container that has no process is rare, and a look at a thousand
 /// processes takes milliseconds.
 const SEARCH: Duration = Duration::from_secs(5);
 
-/// How often a container without a runtime is looked into again while its memory is high.
-const RUNTIME_AGAIN: Duration = Duration::from_secs(60);
+/// How soon a container without a runtime is looked into again while its memory is high, at first and at last: others wait meanwhile.
+const RUNTIME_AGAIN: (Duration, Duration) = (Duration::from_secs(60), Duration::from_secs(3_600));
 
 /// How often it is tried to reach the control groups, where they cannot be.
 const AGAIN: Duration = Duration::from_secs(60);
@@ -67,12 +68,19 @@ pub struct Guard {
     tree: Option<CgroupTree>,
     tree_after: Instant,
     groups: HashMap<String, MemoryCgroup>,
-    /// Whether a container has a runtime, as of then.
-    runtimes: HashMap<String, (bool, Instant)>,
+    /// Containers that were looked into.
+    runtimes: HashMap<String, Runtime>,
     search_after: Instant,
     /// Annotations that were complained of already.
     complained: HashSet<String>,
     at_once: Arc<Semaphore>,
+}
+
+/// Whether a container has a runtime.
+enum Runtime {
+    Is,
+    /// It had none then, and is looked into again after so long.
+    None(Instant, Duration),
 }
 
 /// A container that is to be looked at.
@@ -319,6 +327,9 @@ impl Guard {
         if is_high && !self.has_runtime(one) {
             return None;
         }
+        if !is_high && matches!(self.runtimes.get(&one.id), Some(Runtime::None(..))) {
+            self.runtimes.remove(&one.id);
+        }
         let instance = Instance(one.id.clone());
         let now = Timestamp::now();
         match self
@@ -336,11 +347,12 @@ impl Guard {
     /// Whether a process of the container runs .NET. Looked for once when its memory is high, and again after a while: what has none must not spend its workload's
     /// budget, and most containers of a node have none.
     fn has_runtime(&mut self, one: &Watched) -> bool {
-        if let Some((has, then)) = self.runtimes.get(&one.id)
-            && (*has || then.elapsed() < RUNTIME_AGAIN)
-        {
-            return *has;
-        }
+        let again = match self.runtimes.get(&one.id) {
+            Some(Runtime::Is) => return true,
+            Some(Runtime::None(then, again)) if then.elapsed() < *again => return false,
+            Some(Runtime::None(_, again)) => (*again * 2).min(RUNTIME_AGAIN.1),
+            None => RUNTIME_AGAIN.0,
+        };
         let whom = Whom::in_pod(&self.pods, &one.pod, Some(&one.container), None);
         let found = whom.and_then(|whom| whom.or_the_largest().find(&self.config.proc));
         if let Err(failure) = &found {
@@ -351,9 +363,16 @@ impl Guard {
                 "a container whose memory is high cannot be captured"
             );
         }
-        let has = found.is_ok();
-        self.runtimes.insert(one.id.clone(), (has, Instant::now()));
-        has
+        let runtime = match &found {
+            Ok(_) => Runtime::Is,
+            // Those that could not be looked into now may well have one, but each look may have taken its time.
+            Err(failure) if matches!(failure.reason, Reason::NoRuntime | Reason::TimedOut) => {
+                Runtime::None(Instant::now(), again)
+            }
+            Err(_) => Runtime::None(Instant::now(), RUNTIME_AGAIN.0),
+        };
+        self.runtimes.insert(one.id.clone(), runtime);
+        found.is_ok()
     }
 
     fn fire(&self, one: &Watched, fire: Fire, permit: OwnedSemaphorePermit, threads: &Handle) {

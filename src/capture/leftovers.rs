@@ -6,6 +6,7 @@
 use std::ffi::OsString;
 use std::io::{self, Read};
 use std::path::Path;
+use std::thread::JoinHandle;
 
 use serde::{Deserialize, Serialize};
 
@@ -85,17 +86,27 @@ impl Leftovers {
     }
 
     /// Removes what an earlier start has left, each on a thread of its own: a process that is still held is let go at once, and that may take its time.
-    pub(super) fn remove_all(&self, proc: &Path) -> io::Result<()> {
-        for entry in self.0.entries()?.take(RECORDS_MAX) {
-            let name = entry?.name;
-            if name == IDENTITY {
-                continue;
-            }
+    pub(super) fn remove_all(&self, proc: &Path) -> io::Result<Vec<JoinHandle<()>>> {
+        let mut all = Vec::new();
+        for name in self.names()? {
+            let name = name?;
             let (own, proc) = (Self(self.0.reopen()?), proc.to_owned());
             let removing = std::thread::Builder::new().name("leftover".to_owned());
-            removing.spawn(move || own.remove(&proc, &name))?;
+            all.push(removing.spawn(move || own.remove(&proc, &name))?);
         }
-        Ok(())
+        Ok(all)
+    }
+
+    /// Whether there is a record.
+    pub(super) fn has_any(&self) -> io::Result<bool> {
+        Ok(self.names()?.next().is_some())
+    }
+
+    fn names(&self) -> io::Result<impl Iterator<Item = io::Result<OsString>>> {
+        let entries = self.0.entries()?.take(RECORDS_MAX);
+        let names = entries.into_iter().map(|entry| Ok(entry?.name));
+        let is_record = |name: &io::Result<OsString>| !matches!(name, Ok(name) if name == IDENTITY);
+        Ok(names.filter(is_record))
     }
 
     fn remove(&self, proc: &Path, name: &std::ffi::OsStr) {

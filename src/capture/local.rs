@@ -4,6 +4,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
@@ -12,17 +13,17 @@ use tokio::sync::watch;
 
 use super::failure::{Failure, Reason};
 use super::metrics::Metrics;
-use super::remove_leftovers;
 use super::request::Request;
 use super::take::{Capturer, Config, Job, Progress};
 use super::whom::Whom;
+use super::{has_records, remove_leftovers};
 use crate::decide::Limits;
 use crate::kube::CaptureSpec;
-use crate::model::{CrashId, Trigger};
+use crate::model::{CrashId, Trigger, escaped, probe_key};
 use crate::ship::{self, Shipper};
 use crate::spool::{self, Spool, Work};
-use crate::store::Store;
-use crate::sys;
+use crate::store::{self, Store};
+use crate::sys::{self, Lock};
 
 /// Most names of the temporary directory that are looked at.
 const EARLIER_MAX: usize = 4_096;
@@ -38,6 +39,9 @@ const LET_GO_WITHIN: Duration = Duration::from_secs(86_400);
 
 /// What the directories of such captures are called.
 pub const PREFIX: &str = "salvage-capture-";
+
+/// How often the store is tried before the process is asked.
+const PROBES: u32 = 4;
 
 /// The wait after the first attempt.
 const AGAIN: Duration = Duration::from_secs(1);
@@ -72,6 +76,15 @@ impl Local {
 /// Why a capture is not in the store.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
+    /// The store takes nothing, so the process was left in peace.
+    #[error("{url} cannot be stored to, so the process was not asked")]
+    Store {
+        /// The store.
+        url: String,
+        /// What it said.
+        #[source]
+        source: store::Error,
+    },
     /// It was not taken.
     #[error(transparent)]
     NotTaken(#[from] Failure),
@@ -87,22 +100,77 @@ impl Error {
     }
 }
 
-/// Lets go of processes that an earlier one of these was dumping when it was killed: its directory is there still.
-fn remove_earlier() {
+/// Lets go of processes that earlier ones of these were dumping when they were killed, and removes what is left of them here: their directories are there still.
+fn remove_earlier(temporary: &Path) -> Vec<JoinHandle<()>> {
     let own = rustix::process::geteuid().as_raw();
-    let Ok(entries) = std::fs::read_dir(std::env::temp_dir()) else {
-        return;
+    let mut tidying = Vec::new();
+    let Ok(entries) = std::fs::read_dir(temporary) else {
+        return tidying;
     };
     for entry in entries.take(EARLIER_MAX).flatten() {
         let is_one = entry.file_name().to_string_lossy().starts_with(PREFIX);
         // Anyone may make a directory of that name; only ours is nobody else's.
         let is_ours = std::fs::symlink_metadata(entry.path())
             .is_ok_and(|found| found.is_dir() && found.uid() == own && found.mode() & 0o077 == 0);
-        if is_one
-            && is_ours
-            && let Err(error) = remove_leftovers(&entry.path())
-        {
-            tracing::debug!(%error, "what an earlier capture left cannot be looked for");
+        if !is_one || !is_ours {
+            continue;
+        }
+        let directory = entry.path();
+        let lock = directory.join(spool::LOCK);
+        // One that has just been started has none yet, and one that runs holds it.
+        let Some(Ok(lock)) = lock
+            .exists()
+            .then(|| Lock::take(&lock, "salvage capture, tidying up"))
+        else {
+            continue;
+        };
+        let tidy = std::thread::Builder::new().name("tidy".to_owned());
+        let tidied = tidy.spawn(move || {
+            if let Err(error) = remove_earlier_in(&directory) {
+                tracing::warn!(directory = %escaped(&directory), %error, "what an earlier capture left cannot be removed");
+            }
+            drop(lock);
+        });
+        match tidied {
+            Ok(tidied) => tidying.push(tidied),
+            Err(error) => {
+                tracing::warn!(%error, "what an earlier capture left cannot be removed now");
+            }
+        }
+    }
+    tidying
+}
+
+/// Waits for the process to go on that may be held by it; what was taken whole and not stored stays.
+fn remove_earlier_in(directory: &Path) -> std::io::Result<()> {
+    for removing in remove_leftovers(directory)? {
+        // A thread that has panicked has left its record.
+        let _ = removing.join();
+    }
+    let is_empty = |name| match std::fs::read_dir(directory.join(name)) {
+        Ok(mut names) => Ok(names.next().is_none()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(true),
+        Err(error) => Err(error),
+    };
+    match is_empty("entries")? && !has_records(directory)? {
+        true => std::fs::remove_dir_all(directory),
+        false => Ok(()),
+    }
+}
+
+/// Whether the store takes something, before a process stands still for it. More than once: others of these may be trying the same at the same key.
+async fn probe(store: &dyn Store, local: &Local) -> Result<(), Error> {
+    let key = probe_key(&local.cluster, &format!("capture.{}", local.node));
+    let mut more = PROBES;
+    loop {
+        more -= 1;
+        match store.probe(&key).await.into_failure() {
+            None => return Ok(()),
+            Some(_) if more > 0 => tokio::time::sleep(AGAIN.mul_f64(0.5 + fastrand::f64())).await,
+            Some(source) => {
+                let url = store.url();
+                return Err(Error::Store { url, source });
+            }
         }
     }
 }
@@ -120,13 +188,10 @@ pub async fn take_here(
     show: &mut dyn FnMut(&Progress),
 ) -> Result<CrashId, Error> {
     let request = Request::of(spec)?;
-    remove_earlier();
     let registry = Registry::new();
     let trouble =
         |error: &dyn std::fmt::Display| Failure::new(Reason::NodeError, error.to_string());
     let spool_metrics = spool::Metrics::register(&registry).map_err(|error| trouble(&error))?;
-    let ship_metrics = ship::Metrics::register(&registry).map_err(|error| trouble(&error))?;
-    let metrics = Metrics::register(&registry).map_err(|error| trouble(&error))?;
     let config = spool::Config {
         state_dir: local.state_dir.clone(),
         limits: Limits {
@@ -137,12 +202,47 @@ pub async fn take_here(
         },
         about: "salvage capture".to_owned(),
     };
+    // From here on it is seen that it is in use.
     let spool = Arc::new(Spool::open(config, spool_metrics).map_err(|error| trouble(&error))?);
+    let tidying = remove_earlier(&std::env::temp_dir());
+    let stored = take_into(&spool, request, pid, store, local, cancelled, show).await;
+    // A process that an earlier one left standing still goes on before this ends.
+    let tidied = tokio::task::spawn_blocking(|| {
+        for tidying in tidying {
+            let _ = tidying.join();
+        }
+    });
+    let _ = tidied.await;
+    stored
+}
+
+/// Takes it into this spool, and ships it from there.
+async fn take_into(
+    spool: &Arc<Spool>,
+    request: Request,
+    pid: i32,
+    store: Arc<dyn Store>,
+    local: Local,
+    cancelled: &Arc<AtomicBool>,
+    show: &mut dyn FnMut(&Progress),
+) -> Result<CrashId, Error> {
+    let registry = Registry::new();
+    let trouble =
+        |error: &dyn std::fmt::Display| Failure::new(Reason::NodeError, error.to_string());
+    let ship_metrics = ship::Metrics::register(&registry).map_err(|error| trouble(&error))?;
+    let metrics = Metrics::register(&registry).map_err(|error| trouble(&error))?;
+    tokio::select! {
+        takes = probe(&*store, &local) => takes?,
+        () = until_set(cancelled) => {
+            let why = "it was interrupted before the process was asked";
+            return Err(Failure::new(Reason::Cancelled, why).into());
+        }
+    }
     let proc = Config {
         proc: "/proc".into(),
     };
     let capturer =
-        Capturer::new(proc, Arc::clone(&spool), metrics).map_err(|error| trouble(&error))?;
+        Capturer::new(proc, Arc::clone(spool), metrics).map_err(|error| trouble(&error))?;
     let id = CrashId::new(Timestamp::now(), fastrand::u128(..));
     let job = Job {
         id,
@@ -165,14 +265,14 @@ pub async fn take_here(
             part_memory: ship::PART_MEMORY,
         },
         sys::this_host(),
-        Arc::clone(&spool),
+        Arc::clone(spool),
         store,
         None,
         ship_metrics,
     )
     .map_err(|error| trouble(&error))?;
     tokio::select! {
-        stored = ship(&spool, &shipper, id) => stored,
+        stored = ship(spool, &shipper, id) => stored,
         () = until_set(cancelled) => Err(Error::Kept(id)),
     }
 }
@@ -235,4 +335,41 @@ async fn ship(spool: &Arc<Spool>, shipper: &Shipper, id: CrashId) -> Result<Cras
         wait *= 2;
     }
     Err(Error::Kept(id))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn what_an_earlier_one_left_is_removed_unless_it_runs_or_is_wanted() {
+        let temporary = tempfile::tempdir().expect("temp dir");
+        let make = |name: &str, file: Option<&str>| {
+            let path = temporary.path().join(format!("{PREFIX}{name}"));
+            for directory in ["entries", "dumps"] {
+                std::fs::create_dir_all(path.join(directory)).expect("a directory");
+            }
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o700))
+                .expect("its mode");
+            if let Some(file) = file {
+                std::fs::write(path.join(file), "1").expect("a file");
+            }
+            path
+        };
+        let fresh = make("fresh", None);
+        let runs = make("runs", Some("dumps/1.part"));
+        let held = Lock::take(&runs.join(spool::LOCK), "the test").expect("ours");
+        let killed = make("killed", Some("dumps/1.part"));
+        let unstored = make("unstored", Some("entries/1.json"));
+        for path in [&killed, &unstored] {
+            drop(Lock::take(&path.join(spool::LOCK), "an earlier one").expect("free"));
+        }
+        for tidied in remove_earlier(temporary.path()) {
+            tidied.join().expect("no panic");
+        }
+        assert!(fresh.exists() && runs.join("dumps/1.part").exists());
+        assert!(!killed.exists() && unstored.join("entries/1.json").exists());
+        drop(held);
+    }
 }

@@ -26,9 +26,17 @@ mod under_way;
 mod whom;
 
 use std::path::Path;
+use std::thread::JoinHandle;
 
 use self::leftovers::Leftovers;
 use crate::kube::{CaptureSpec, CaptureStatus};
+
+/// What all captures that are taken at once may hold in memory, whatever the processes send: a heap with as many types as are told apart takes 10 MiB, an event session
+/// with as many kinds of events, or counters, 3 MiB.
+pub const MEMORY: u64 = {
+    let dumps = reconcile::AT_ONCE + guard::AT_ONCE;
+    (10 << 20) * dumps as u64 + (3 << 20) * (reconcile::SESSIONS_AT_ONCE + dumps) as u64
+};
 
 /// Where the node's processes are: the agent is in the node's pid namespace.
 pub const PROC: &str = "/proc";
@@ -44,10 +52,17 @@ pub use whom::{Candidate, Whom};
 
 /// Lets go of processes that an earlier start of the agent was dumping when it was killed, and removes what that has left in their containers.
 ///
+/// Each is let go on a thread of its own, which ends when that is done.
+///
 /// # Errors
 /// The records cannot be read.
-pub fn remove_leftovers(state_dir: &Path) -> std::io::Result<()> {
+pub fn remove_leftovers(state_dir: &Path) -> std::io::Result<Vec<JoinHandle<()>>> {
     Leftovers::open(state_dir)?.remove_all(Path::new(PROC))
+}
+
+/// Whether something of it is still to be removed.
+fn has_records(state_dir: &Path) -> std::io::Result<bool> {
+    Leftovers::open(state_dir)?.has_any()
 }
 
 /// What a `Capture` under way would say.

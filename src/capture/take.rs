@@ -343,12 +343,15 @@ impl Capturer {
             cancelled,
         };
         let mut sink = Spooled::new(receiving, tell);
+        let mut unnoted = None;
         let given = match &job.request.what {
             What::Dump(kind) => {
                 let mut record = |leftover: &dotnet::Leftover| {
                     let noted = self.leftovers.note(job.id, leftover);
                     noted.map_err(|error| {
-                        Refused(format!("where it is taken cannot be noted: {error}"))
+                        let why = format!("where it is taken cannot be noted: {error}");
+                        unnoted = Some(Failure::new(Reason::NodeError, why.clone()));
+                        Refused(why)
                     })
                 };
                 let dumped = dotnet::dump(&found.target, *kind, &limits, &mut sink, &mut record);
@@ -375,8 +378,8 @@ impl Capturer {
                 counters::take(&found.target, wanted, &limits, &mut sink)
             }
         };
-        // What the spool said is more to the point than that something was refused.
-        match (given, sink.refused.take()) {
+        // What the spool or its records said is more to the point than that something was refused.
+        match (given, unnoted.or(sink.refused.take())) {
             (Err(error), Some(refused)) => Err(refused.with(&error)),
             (Err(error), None) if error.reason() == "Refused" => {
                 Err(Failure::new(Reason::TooLarge, chain(&error)))

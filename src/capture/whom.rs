@@ -6,6 +6,7 @@
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use super::failure::{Failure, Reason};
 use super::memory::{CgroupTree, Memory};
@@ -21,6 +22,9 @@ use crate::model::{
 
 /// Most processes of a container that are looked into.
 const PROCESSES_MAX: usize = 256;
+
+/// How long they may take: each may answer slowly, and others wait for their turn.
+const FIND_WITHIN: Duration = Duration::from_secs(5);
 
 /// Longest text of a process's control groups that is read.
 const CGROUP_MAX: u64 = 64 << 10;
@@ -208,6 +212,7 @@ fn in_containers(
     // How much the outcome of one tells, and what it is.
     let mut closest: Option<(u8, dotnet::Error)> = None;
     let mut seen_any = false;
+    let until = Instant::now() + FIND_WITHIN;
     for candidate in candidates {
         let is_of = |text: &str| belongs_to_container(text, &candidate.node_uid, &candidate.id);
         let processes = find::processes_of(proc, is_of).map_err(|error| {
@@ -217,9 +222,17 @@ fn in_containers(
             )
         })?;
         seen_any |= !processes.is_empty();
-        for found in processes.into_iter().take(PROCESSES_MAX) {
-            if process.is_some_and(|wanted| wanted != found.inner_pid) {
-                continue;
+        let meant = processes
+            .into_iter()
+            .filter(|found| process.is_none_or(|wanted| wanted == found.inner_pid));
+        for found in meant.take(PROCESSES_MAX) {
+            if Instant::now() > until {
+                let why = format!(
+                    "the processes of {} were not looked through within {} s: each has a socket that answers slowly",
+                    named(candidates),
+                    FIND_WITHIN.as_secs()
+                );
+                return Err(Failure::new(Reason::TimedOut, why));
             }
             let looked = find::inspect(proc, &found);
             let closeness = looked.closeness();

@@ -36,7 +36,7 @@ pub(super) async fn run(args: Args) -> anyhow::Result<Outcome> {
         output::print(&config.effective()?)?;
         return Ok(Outcome::Done);
     }
-    init_logs(args.log_format).map_err(anyhow::Error::msg)?;
+    init_logs(args.log_format, "info").map_err(anyhow::Error::msg)?;
     match agent::run(config).await? {
         End::Drained | End::Parked => Ok(Outcome::Done),
         End::Aborted => {

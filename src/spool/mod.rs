@@ -254,7 +254,8 @@ enum Way {
     Copy,
 }
 
-const LOCK: &str = "lock";
+/// The file in a state directory that its user holds a lock on.
+pub const LOCK: &str = "lock";
 const ENTRIES: &str = "entries";
 const DUMPS: &str = "dumps";
 const UPLOADS: &str = "uploads";

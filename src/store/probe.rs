@@ -30,6 +30,12 @@ pub struct ProbeStep {
 
 impl Probe {
     /// The first needed step that failed: why nothing can be shipped.
+    pub fn into_failure(self) -> Option<Error> {
+        let needed = self.steps.into_iter().filter(|step| step.needed);
+        needed.filter_map(|step| step.outcome.err()).next()
+    }
+
+    /// The same, while the rest is of interest.
     pub fn failure(&self) -> Option<&Error> {
         self.steps
             .iter()

@@ -12,13 +12,13 @@ pub enum LogFormat {
     Json,
 }
 
-/// Starts logging to standard error. `SALVAGE_LOG` says which lines (`info` by default; `debug`, or `salvage::ship=debug,info`).
+/// Starts logging to standard error. `SALVAGE_LOG` says which lines (`usual` by default; `debug`, or `salvage::ship=debug,info`).
 ///
 /// # Errors
 /// What is wrong with `SALVAGE_LOG`.
-pub fn init_logs(format: LogFormat) -> Result<(), String> {
+pub fn init_logs(format: LogFormat, usual: &str) -> Result<(), String> {
     let written = std::env::var("SALVAGE_LOG").unwrap_or_default();
-    let written = if written.is_empty() { "info" } else { &written };
+    let written = if written.is_empty() { usual } else { &written };
     // What it cannot read of an answer the library logs whole, and a pod's environment holds secrets: what matters of its failures we say ourselves.
     let written = format!("{written},kube_client=off,kube_runtime=off");
     let filter = EnvFilter::try_new(&written).map_err(|error| {

@@ -129,7 +129,7 @@ fn unclaimed(seen: &Seen, world: &World<'_>) -> Next {
         return Next::TakeOn;
     }
     let spread = SignedDuration::try_from(spread(seen, world)).unwrap_or_default();
-    match world.now.duration_since(seen.created) > TAKEN_ON_WITHIN + spread {
+    match world.now.duration_since(seen.heard) > TAKEN_ON_WITHIN + spread {
         true => Next::NobodyTookIt,
         false => Next::Nothing,
     }
@@ -169,6 +169,7 @@ mod tests {
             pod: "cart-0".into(),
             version: "7".into(),
             created: at(0),
+            heard: at(0),
             is_deleted: false,
             phase,
             node: node.map(str::to_owned),
@@ -203,6 +204,10 @@ mod tests {
         assert_eq!(next(&seen(None, None), &world(1)), Next::Nothing);
         assert_eq!(next(&seen(None, None), &world(120)), Next::Nothing);
         assert_eq!(next(&seen(None, None), &world(241)), Next::NobodyTookIt);
+        // A clock that is ahead gives nobody up.
+        let mut ahead = seen(None, None);
+        ahead.heard = at(240);
+        assert_eq!(next(&ahead, &world(241)), Next::Nothing);
     }
 
     #[test]

@@ -15,7 +15,7 @@ mod seen;
 mod status;
 mod write;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -46,10 +46,10 @@ const LOOK: Duration = Duration::from_secs(1);
 const AGAIN: Duration = Duration::from_secs(5);
 
 /// Dumps and heap snapshots that are taken at once on this node: each may write as fast as the disk does.
-const AT_ONCE: usize = 2;
+pub(super) const AT_ONCE: usize = 2;
 
 /// Traces and counters at once: they may go on for an hour, and none may keep a dump waiting.
-const SESSIONS_AT_ONCE: usize = 16;
+pub(super) const SESSIONS_AT_ONCE: usize = 16;
 
 /// Most objects that are remembered; more than that are left to the agents of their pods' nodes, which remember theirs first.
 const MOST: usize = 20_000;
@@ -82,8 +82,7 @@ pub struct Reconciler {
     running: HashMap<String, Arc<AtomicBool>>,
     /// What came of those that this start has begun, until that was heard.
     ended: HashMap<String, Board>,
-    /// All that this start has begun: none of them is begun again, whatever is heard.
-    begun: HashSet<String>,
+    begun: Begun,
     not_before: HashMap<String, Instant>,
     runs: JoinSet<Board>,
     /// Which object each run is for.
@@ -110,7 +109,7 @@ impl Reconciler {
             unlisted: None,
             running: HashMap::new(),
             ended: HashMap::new(),
-            begun: HashSet::new(),
+            begun: Begun::default(),
             not_before: HashMap::new(),
             runs: JoinSet::new(),
             run_of: HashMap::new(),
@@ -206,6 +205,9 @@ impl Reconciler {
         let known = self.seen.get(&seen.uid);
         if known.is_some_and(|known| known.is_newer_than(&seen)) {
             return;
+        }
+        if let Some(known) = known {
+            seen.heard = known.heard;
         }
         // What is asked of pods of other nodes is remembered as far as there is room: somebody may ask for more than anybody can remember.
         // Without the request, that is: it is asked for again when the pod is here.
@@ -414,7 +416,7 @@ impl Reconciler {
             pod,
             board,
         };
-        self.begun.insert(seen.uid.clone());
+        self.begun.note(seen.uid.clone());
         let run = self.runs.spawn(run.run());
         self.run_of.insert(run.id(), seen.uid.clone());
     }
@@ -496,6 +498,31 @@ impl Reconciler {
 
     fn api(&self, namespace: &str) -> Api<Capture> {
         Api::namespaced(self.client.clone(), namespace)
+    }
+}
+
+/// What this start has begun: none of them is begun again, whatever is heard. A list of an old cache may name one that is long gone, but none so old as the oldest of
+/// as many as are remembered.
+#[derive(Default)]
+struct Begun {
+    all: HashSet<String>,
+    oldest_first: VecDeque<String>,
+}
+
+impl Begun {
+    fn note(&mut self, uid: String) {
+        if self.all.insert(uid.clone()) {
+            self.oldest_first.push_back(uid);
+        }
+        if self.oldest_first.len() > MOST
+            && let Some(oldest) = self.oldest_first.pop_front()
+        {
+            self.all.remove(&oldest);
+        }
+    }
+
+    fn contains(&self, uid: &str) -> bool {
+        self.all.contains(uid)
     }
 }
 

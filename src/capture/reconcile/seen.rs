@@ -19,6 +19,8 @@ pub(super) struct Seen {
     pub(super) pod: String,
     pub(super) version: String,
     pub(super) created: Timestamp,
+    /// When it was heard of first, by our own clock: that of the API server may be another.
+    pub(super) heard: Timestamp,
     /// Somebody has deleted it, and something else keeps it from going.
     pub(super) is_deleted: bool,
     pub(super) phase: Option<Phase>,
@@ -51,6 +53,7 @@ impl Seen {
             pod: capture.spec.pod.clone(),
             version,
             created,
+            heard: Timestamp::now(),
             is_deleted,
             phase,
             node: status.node.clone(),

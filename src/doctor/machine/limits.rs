@@ -2,6 +2,7 @@
 
 use rustix::process::Resource;
 
+use crate::capture;
 use crate::config::Config;
 use crate::doctor::Finding;
 use crate::model::ByteSize;
@@ -18,8 +19,9 @@ pub(super) struct Memory {
 }
 
 pub(super) fn memory(config: &Config) -> Memory {
+    let captures = config.captures.as_ref().map_or(0, |_| capture::MEMORY);
     Memory {
-        needed: Shipper::memory_bound(&config.ship) + ship::MEMORY_BESIDES,
+        needed: Shipper::memory_bound(&config.ship) + ship::MEMORY_BESIDES + captures,
         limit: sys::cgroup_memory_limit(),
         workers: config.ship.workers,
     }

@@ -5,13 +5,15 @@ use std::collections::BTreeMap;
 use super::sample::{Kind, Sample};
 use crate::model::Escaped;
 
-/// Most series. More are no table, and a target can make them without end.
-const MAX_SERIES: usize = 2_000;
+/// Most series, and most bytes of them. More are no table, and a target can make them without end.
+const MAX_SERIES: usize = 1_000;
+const MAX_BYTES: usize = 512 << 10;
 
 /// The latest values.
 #[derive(Clone, Debug, Default)]
 pub struct Table {
     series: BTreeMap<(String, String, String), Sample>,
+    bytes: usize,
     left_out: bool,
 }
 
@@ -36,10 +38,13 @@ impl Table {
             sample.name.clone(),
             sample.tags.clone(),
         );
-        if self.series.len() >= MAX_SERIES && !self.series.contains_key(&series) {
+        let known = self.series.get(&series);
+        let bytes = self.bytes - known.map_or(0, bytes_of) + bytes_of(sample);
+        if bytes > MAX_BYTES || (known.is_none() && self.series.len() >= MAX_SERIES) {
             self.left_out = true;
             return;
         }
+        self.bytes = bytes;
         self.series.insert(series, sample.clone());
     }
 
@@ -48,10 +53,18 @@ impl Table {
         self.series.values().map(row)
     }
 
-    /// Whether there were more than 2,000 series, which is all it keeps.
+    /// Whether there was more than the 1,000 series and 512 KiB that it keeps.
     pub fn is_cut(&self) -> bool {
         self.left_out
     }
+}
+
+/// What a series takes, about: its texts, those by which it is found once more, and what is around them.
+fn bytes_of(sample: &Sample) -> usize {
+    let found_by = sample.provider.len() + sample.name.len() + sample.tags.len();
+    let texts = sample.display_name.len() + sample.unit.len();
+    let quantiles = size_of_val(sample.quantiles.as_slice());
+    2 * found_by + texts + quantiles + size_of::<Sample>() + 3 * size_of::<String>()
 }
 
 fn row(sample: &Sample) -> Row {

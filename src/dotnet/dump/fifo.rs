@@ -12,6 +12,7 @@ use crate::dotnet::{Error, Refused};
 use crate::sys::Fifo;
 
 use super::resume::{Name, Open};
+use super::stall::Stall;
 use super::{Dumped, Failed, How, Job, Spot, io_error};
 
 /// As much as a FIFO of ours holds.
@@ -25,10 +26,13 @@ const LAST_WRITER: Duration = Duration::from_secs(5);
 struct Flow {
     buffer: Vec<u8>,
     bytes: u64,
-    /// When the writer closed, and with that had let the target go.
+    /// Since when there is no writer: once `createdump` has closed, it has let the target go. Others may open and close it before that, so it may begin anew.
     ended: Option<Instant>,
     /// When the runtime said that it was done.
     done: Option<Instant>,
+    /// Whether there was nothing and nobody left after that.
+    is_drained: bool,
+    stall: Stall,
 }
 
 impl Job<'_> {
@@ -79,16 +83,18 @@ impl Job<'_> {
             bytes: 0,
             ended: None,
             done: None,
+            is_drained: false,
+            stall: Stall::new(),
         };
         loop {
-            if let (Some(ended), Some(_)) = (flow.ended, flow.done) {
+            if let (Some(ended), true) = (flow.ended, flow.is_drained) {
                 return self.all_of(&open.asked, &flow, ended).map(Some);
             }
             if flow.done.is_some_and(|done| done.elapsed() > LAST_WRITER) {
                 return Err(self.incomplete("somebody still holds its dump open after it was done"));
             }
             let is_ready = self.wait_for(open, &flow)?;
-            if is_ready || flow.done.is_some() {
+            if is_ready || flow.ended.is_some() || flow.done.is_some() {
                 self.take(open, &mut flow)?;
             }
             if flow.done.is_none() {
@@ -97,12 +103,16 @@ impl Job<'_> {
                     .map(|reply| self.judge(request, reply, flow.bytes))
                     .transpose()?
                 {
-                    Some(true) => flow.done = Some(Instant::now()),
+                    Some(true) => {
+                        flow.done = Some(Instant::now());
+                        self.take(open, &mut flow)?;
+                    }
                     Some(false) => return Ok(None),
                     None => {}
                 }
             }
-            self.check(&open.asked, flow.bytes).map_err(Failed::Final)?;
+            self.check(&open.asked, flow.bytes, &mut flow.stall)
+                .map_err(Failed::Final)?;
         }
     }
 
@@ -119,7 +129,8 @@ impl Job<'_> {
         })
     }
 
-    /// Waits a moment, and says whether the FIFO has something. Before its first writer it never has; then it says so too when the last has closed.
+    /// Waits a moment, and says whether the FIFO has something. Before its first writer it never has; then it says so too when the last has closed, and would again
+    /// and again: from then on it is looked into once in a while.
     fn wait_for(&self, open: &Open, flow: &Flow) -> Result<bool, Failed> {
         let left = self
             .limits
@@ -145,8 +156,10 @@ impl Job<'_> {
         match fifo.read(&mut flow.buffer) {
             Ok(0) => {
                 flow.ended.get_or_insert_with(Instant::now);
+                flow.is_drained = flow.done.is_some();
             }
             Ok(read) => {
+                flow.ended = None;
                 // It is open on both sides: nobody needs its name any more, and a kill leaves nothing behind.
                 open.name.remove();
                 open.is_flowing = true;

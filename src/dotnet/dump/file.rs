@@ -18,6 +18,7 @@ use crate::sys::{FileKind, Stat};
 
 use super::fifo::TICK;
 use super::resume::{Name, Open};
+use super::stall::Stall;
 use super::{Dumped, Failed, How, Job, Spot, io_error};
 
 /// As `statfs` knows tmpfs.
@@ -75,6 +76,7 @@ impl Job<'_> {
         request: &Request<'_>,
         spot: &Spot,
     ) -> Result<Option<Instant>, Failed> {
+        let mut stall = Stall::new();
         loop {
             let reply = open.asked.poll_reply(self.target).map_err(Failed::Final)?;
             let written = spot
@@ -85,7 +87,8 @@ impl Job<'_> {
                 let is_done = self.judge(request, reply, 0)?;
                 return Ok(is_done.then(Instant::now));
             }
-            self.check(&open.asked, written).map_err(Failed::Final)?;
+            self.check(&open.asked, written, &mut stall)
+                .map_err(Failed::Final)?;
             let left = self
                 .limits
                 .deadline

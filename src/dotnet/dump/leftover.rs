@@ -93,10 +93,15 @@ fn remove(process: &Dir, dir: &Dir, name: &OsStr) -> io::Result<()> {
             while began.elapsed() < GATHERING {
                 let mut fds = [PollFd::new(&reader, PollFlags::IN)];
                 poll_for(&mut fds, LOOK)?;
-                if !fds[0].revents().is_empty() {
+                let revents = fds[0].revents();
+                if revents.contains(PollFlags::IN) {
                     break;
                 }
-                // Nobody has opened it. Who is stopped will; who was not for a while has answered, or never was.
+                // Somebody has opened and closed it, who need not have been `createdump`: it says so at once from now on.
+                if !revents.is_empty() {
+                    poll_for(&mut [], LOOK)?;
+                }
+                // Nobody has written to it. Who is stopped will; who was not for a while has answered, or never was.
                 match is_held(process) {
                     None => break,
                     Some(true) => free_since = None,

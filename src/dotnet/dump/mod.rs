@@ -27,6 +27,7 @@ mod fifo;
 mod file;
 mod leftover;
 mod resume;
+mod stall;
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -38,6 +39,7 @@ use crate::sys::Dir;
 
 use super::ipc::{Asked, DumpCommand, DumpPath, Reply, Request, Target, ask, unless_unknown};
 use super::{Error, Limits, Refused, Sink};
+use stall::{STALL, Stall};
 
 pub use leftover::{Leftover, remove_leftover};
 pub use resume::dumps_ending;
@@ -235,16 +237,24 @@ impl Job<'_> {
     }
 
     /// Whether it may go on: time, bytes, and whoever asked for it.
-    fn check(&self, asked: &Asked, bytes: u64) -> Result<(), Error> {
+    fn check(&self, asked: &Asked, bytes: u64, stall: &mut Stall) -> Result<(), Error> {
         self.limits.allow(bytes)?;
-        if Instant::now() >= self.limits.deadline {
-            return Err(Error::TimedOut {
+        let now = Instant::now();
+        // One that is gone says so by its connection.
+        let is_held = || resume::is_stopped(self.target) != Some(false);
+        let over = if now >= self.limits.deadline {
+            Some(("the dump", asked.began().elapsed()))
+        } else {
+            let has_stalled = stall.is_over(now, bytes, is_held);
+            has_stalled.then_some(("a wait for bytes of the dump", STALL))
+        };
+        over.map_or(Ok(()), |(during, limit)| {
+            Err(Error::TimedOut {
                 pid: self.target.pid(),
-                during: "the dump",
-                limit: asked.began().elapsed(),
-            });
-        }
-        Ok(())
+                during,
+                limit,
+            })
+        })
     }
 
     /// What a reply means: `true` for a dump that was made, `false` for a command that the runtime does not know.

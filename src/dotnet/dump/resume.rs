@@ -188,8 +188,12 @@ impl Open {
                 .map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN))
                 .collect();
             poll_for(&mut fds, TICK).ok();
-            let is_ready = fds.first().is_some_and(|fd| !fd.revents().is_empty());
-            self.is_flowing = self.fifo.is_some() && is_ready;
+            let revents = fds.first().map_or(PollFlags::empty(), PollFd::revents);
+            // Others may open and close it: only bytes show that it is `createdump`. A FIFO that had a writer says so at once, again and again.
+            self.is_flowing = self.fifo.is_some() && revents.contains(PollFlags::IN);
+            if self.fifo.is_some() && revents == PollFlags::HUP {
+                poll_for(&mut [], TICK).ok();
+            }
         }
         true
     }

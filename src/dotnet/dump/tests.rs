@@ -311,3 +311,27 @@ fn a_fifo_that_is_not_yet_opened_is_kept_until_it_is() {
     again.join().expect("served");
     assert!(!path.exists());
 }
+
+/// Everybody in the container may open it. Whoever does and goes again is not `createdump`, which may write for a long time after that.
+#[test]
+fn who_opens_the_fifo_and_goes_before_the_dump_does_not_end_it() {
+    const BYTES: usize = 3 << 20;
+    let fake = Fake::new();
+    let server = serve(
+        &fake,
+        vec![deed(|path| {
+            drop(OpenOptions::new().write(true).open(&path).expect("there"));
+            // Time for it to be seen. Were it not, this would show less, and not fail.
+            std::thread::sleep(fifo::TICK * 2);
+            let mut fifo = OpenOptions::new().write(true).open(&path).expect("there");
+            // More than it holds at once.
+            fifo.write_all(&[7; BYTES]).expect("read");
+            say(OK)
+        })],
+    );
+    let mut sink = Vec::new();
+    let dumped = run(&fake, &mut sink).0.expect("dumped");
+    assert_eq!((dumped.bytes, sink.len()), (BYTES as u64, BYTES));
+    server.join().expect("served");
+    assert!(ours_in(&fake).is_empty());
+}

@@ -26,7 +26,10 @@ const HEAD: usize = 14;
 const MAX_NAME: usize = 64;
 
 /// Longest block that is gathered. The runtime makes them of 100 KiB, and an event has at most 64 KiB.
-const MAX_BLOCK: usize = 4 << 20;
+const MAX_BLOCK: usize = 512 << 10;
+
+/// Room that is kept from one block to the next.
+const USUAL_BLOCK: usize = 128 << 10;
 
 /// What is handed on.
 pub(super) enum Part<'a> {
@@ -141,7 +144,10 @@ impl Container {
             gathered.extend_from_slice(now);
             let stepped = self.step(&gathered, parts);
             gathered.clear();
-            self.buffer = gathered;
+            // What a block of unusual length has taken is not kept for those after it.
+            if gathered.capacity() <= USUAL_BLOCK {
+                self.buffer = gathered;
+            }
             stepped
         };
         self.position += self.want as u64;

@@ -11,14 +11,13 @@ use std::collections::HashMap;
 use super::events::rows;
 use super::reader::Reader;
 
-/// Most kinds that are kept. A runtime and its libraries have some hundreds.
-const MAX_KINDS: usize = 16_384;
-
-/// Most bytes of descriptions that are kept: their own, and what a field takes besides its name, which has as few as 6 in the stream.
-const MAX_BYTES: usize = 16 << 20;
+/// Most bytes of descriptions that are kept: their own, what a kind takes besides, and what a field or the type of an array's elements takes besides its name, which has
+/// as few as 6 in the stream. A runtime and its libraries have some hundreds of kinds.
+const MAX_BYTES: usize = 1 << 20;
+const KIND_BYTES: usize = 256;
 const FIELD_BYTES: usize = 64;
 
-/// Most fields of a kind, those of structures in it included.
+/// Most fields of a kind, those of structures in it and the elements of arrays included.
 const MAX_FIELDS: usize = 512;
 
 /// Deepest structure in a structure.
@@ -108,8 +107,8 @@ impl Kinds {
     fn describe(&mut self, payload: &[u8]) -> Result<(), &'static str> {
         let (metadata, kind, field_count) =
             read(payload).ok_or("a kind of events is not described as it must be")?;
-        let bytes = self.bytes + payload.len() + field_count * FIELD_BYTES;
-        if self.kinds.len() >= MAX_KINDS || bytes > MAX_BYTES {
+        let bytes = self.bytes + payload.len() + KIND_BYTES + field_count * FIELD_BYTES;
+        if bytes > MAX_BYTES {
             return Err("more kinds of events are described than are kept");
         }
         self.bytes = bytes;
@@ -210,6 +209,7 @@ fn of(reader: &mut Reader<'_>, depth: usize, budget: &mut usize) -> Option<Type>
     }
     match reader.u32()? {
         ARRAY => {
+            *budget = budget.checked_sub(1)?;
             let element = of(reader, depth + 1, budget)?;
             (!element.is_nothing()).then(|| Type::Array(Box::new(element)))
         }

@@ -10,7 +10,7 @@
 //!
 //! The raw bytes are what is stored; this only watches. So a stream that cannot be decoded is no error: the reason is kept
 //! once (`Decoder::trouble`) and from there on bytes are only counted. The bytes are the target's and hostile: no input panics, memory
-//! is at most one block of 4 MiB, 16 MiB of descriptions and one number for each of 4,096 threads.
+//! is at most one block of 512 KiB, 1 MiB of descriptions and one number for each of 4,096 threads.
 //!
 //! Source: microsoft/perfview `src/TraceEvent/EventPipe/NetTraceFormat_v5.md`.
 
@@ -134,7 +134,7 @@ impl Decoder {
                     }),
                     None => Err("events come before the trace object"),
                 },
-                Part::TooLong => Err("a block is longer than 4 MiB"),
+                Part::TooLong => Err("a block is longer than 512 KiB"),
             };
             if let Err(why) = read {
                 counts.unread_blocks += 1;

@@ -184,13 +184,13 @@ fn a_block_that_holds_nonsense_hides_only_itself() {
 }
 
 #[test]
-fn a_block_above_4_mib_is_stepped_over() {
+fn a_block_above_512_kib_is_stepped_over() {
     let mut stream = Stream::new().kinds(&[kind(1, "P", 5, "", &0u32.to_le_bytes())]);
-    stream = stream.block("EventBlock", &vec![0; (4 << 20) + 1]);
+    stream = stream.block("EventBlock", &vec![0; (512 << 10) + 1]);
     let bytes = stream.events(&[Row::new(1, 1, vec![1])]).end();
     let (decoder, told) = fed(bytes.chunks(65_536));
     assert_eq!(told.len(), 1);
-    assert_eq!(decoder.trouble(), Some("a block is longer than 4 MiB"));
+    assert_eq!(decoder.trouble(), Some("a block is longer than 512 KiB"));
     assert!(decoder.is_complete());
 }
 
@@ -350,8 +350,8 @@ fn descriptions_without_end_are_refused() {
         );
     }
     let many = |count: u32, fields: &[u8]| {
-        let kinds = |part: u32| (0..1_000).map(move |n| part * 1_000 + n);
-        (0..count / 1_000).fold(Stream::new(), |stream, part| {
+        let kinds = |part: u32| (0..100).map(move |n| part * 100 + n);
+        (0..count / 100).fold(Stream::new(), |stream, part| {
             let described: Vec<_> = kinds(part).map(|n| kind(n, "P", n, "", fields)).collect();
             stream.kinds(&described)
         })
@@ -359,8 +359,8 @@ fn descriptions_without_end_are_refused() {
     let nothing = 0u32.to_le_bytes();
     let nameless = fields(&[(9, ""); 500]);
     for (stream, kept) in [
-        (many(16_000, &nothing), true),
-        (many(17_000, &nothing), false),
+        (many(3_000, &nothing), true),
+        (many(4_000, &nothing), false),
         // 35 KB each, of which the names have none.
         (many(1_000, &nameless), false),
     ] {

@@ -85,8 +85,8 @@ impl Found {
     /// How much this tells of there being a runtime: of several processes of a container, the one that tells most explains why none can be asked.
     pub fn closeness(&self) -> u8 {
         match self {
-            Self::NotDotnet => 0,
-            Self::Gone => 1,
+            Self::Gone => 0,
+            Self::NotDotnet => 1,
             Self::Denied { .. } => 2,
             Self::NoSocket(_) => 3,
             Self::DiagnosticsDisabled(_) => 4,
@@ -172,8 +172,8 @@ mod tests {
             source: io::Error::from(io::ErrorKind::PermissionDenied),
         };
         let rising = [
-            Found::NotDotnet,
             Found::Gone,
+            Found::NotDotnet,
             denied(Needs::SysPtrace),
             Found::NoSocket(NoSocket::Absent("/tmp".into())),
             Found::DiagnosticsDisabled("DOTNET_EnableDiagnostics"),

@@ -1,14 +1,18 @@
 //! What is on a heap, by type.
 //!
-//! Bounded: 100,000 types and 32 MiB of their names; objects of further types are counted together. All of it is what the target says.
+//! Bounded: 30,000 types and 4 MiB of their names; objects of further types are counted together, and the 1,000 types with most bytes are told. All of it is what the
+//! target says. The stream that is stored has everything.
 
 use std::collections::HashMap;
 use std::time::Duration;
 
 use super::events::{Nodes, Types};
 
-const MAX_TYPES: usize = 100_000;
-const MAX_NAME_BYTES: usize = 32 << 20;
+const MAX_TYPES: usize = 30_000;
+const MAX_NAME_BYTES: usize = 4 << 20;
+
+/// Most types that are told.
+const TOLD: usize = 1_000;
 
 /// Longest name kept, in characters.
 const MAX_NAME: usize = 512;
@@ -28,9 +32,9 @@ pub struct Heap {
     pub lost: u64,
     /// Types that objects have and that were not named.
     pub unnamed: u64,
-    /// Objects of types beyond the 100,000th; they are in the sums above.
+    /// Objects of types beyond the 30,000th; they are in the sums above.
     pub other_objects: u64,
-    /// Each type with its objects, those with the most bytes first. Names are as the target has them: hostile.
+    /// The 1,000 types with the most bytes, those with most first. Names are as the target has them: hostile.
     pub types: Vec<TypeTotal>,
 }
 
@@ -120,27 +124,30 @@ impl Tally {
             ..Heap::default()
         };
         // Types of the same name, of two assemblies or contexts, are one to whoever reads it.
-        let mut types: HashMap<String, Sum> = HashMap::new();
+        let mut types: HashMap<&str, Sum> = HashMap::new();
         for (id, sum) in &self.sums {
             heap.objects += sum.objects;
             heap.bytes = heap.bytes.saturating_add(sum.bytes);
             let told = self.names.get(id).filter(|name| !name.is_empty());
-            let name = told.map_or("?", |name| name).to_owned();
+            let name = told.map_or("?", |name| name);
             heap.unnamed += u64::from(told.is_none());
             let total = types.entry(name).or_default();
             total.objects += sum.objects;
             total.bytes = total.bytes.saturating_add(sum.bytes);
         }
-        heap.types = types
+        let mut types: Vec<(&str, Sum)> = types.into_iter().collect();
+        types.sort_unstable_by(|(a, sum_of_a), (b, sum_of_b)| {
+            sum_of_b.bytes.cmp(&sum_of_a.bytes).then_with(|| a.cmp(b))
+        });
+        types.truncate(TOLD);
+        let told = types
             .into_iter()
             .map(|(name, Sum { objects, bytes })| TypeTotal {
-                name,
+                name: name.to_owned(),
                 objects,
                 bytes,
-            })
-            .collect();
-        heap.types
-            .sort_unstable_by(|a, b| b.bytes.cmp(&a.bytes).then_with(|| a.name.cmp(&b.name)));
+            });
+        heap.types = told.collect();
         heap
     }
 }

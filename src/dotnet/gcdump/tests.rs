@@ -170,11 +170,17 @@ fn a_walk_whose_end_was_lost_is_given_up_when_no_more_comes() {
 
 #[test]
 fn types_without_end_are_counted_together() {
-    let many: Vec<_> = (0..100_010).map(|id| (2, id)).collect();
-    let named: Vec<_> = (0..100_010).map(|id| (id, "T")).collect();
-    // Blocks are below 4 MiB.
+    let many: Vec<_> = (0..30_010).map(|id| (2, id)).collect();
+    let named: Vec<_> = (0..30_010).map(|id| (id, "T")).collect();
+    // Blocks are below 512 KiB.
     let mut events: Vec<_> = named.chunks(1_000).map(types).collect();
-    events.extend([start(1), nodes(0, &many), end(1)]);
+    events.push(start(1));
+    events.extend(
+        (0..)
+            .zip(many.chunks(1_000))
+            .map(|(index, many)| nodes(index, many)),
+    );
+    events.push(end(1));
     let mut snapshot = Snapshot::default();
     let mut decoder = Decoder::new();
     let mut stream = described();
@@ -186,9 +192,9 @@ fn types_without_end_are_counted_together() {
     let heap = snapshot.tally.heap(true, 0);
     assert_eq!(
         (heap.objects, heap.bytes, heap.other_objects),
-        (100_010, 200_020, 10)
+        (30_010, 60_020, 10)
     );
-    assert_eq!(heap.types, vec![total("T", 100_000, 200_000)]);
+    assert_eq!(heap.types, vec![total("T", 30_000, 60_000)]);
 }
 
 proptest! {

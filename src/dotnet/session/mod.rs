@@ -109,7 +109,7 @@ pub struct Ended {
 /// A target that ends meanwhile leaves what came so far: that is no error, but `Ended` with `Why::Target`, and not complete.
 ///
 /// # Errors
-/// The session could not be started; the sink or the watcher refused; the target ended before anything came.
+/// It was cancelled before it began; the session could not be started; the sink or the watcher refused; the target ended before anything came.
 pub fn run(
     target: &Target,
     config: &SessionConfig,
@@ -117,6 +117,8 @@ pub fn run(
     sink: &mut dyn Sink,
     watcher: &mut dyn Watcher,
 ) -> Result<Ended, Error> {
+    // It may have waited: what nobody wants any more does not even begin.
+    limits.allow(0)?;
     let (session, stream) = ipc::collect_tracing(target, config)?;
     let mut flow = Flow {
         stream,

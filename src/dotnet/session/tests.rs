@@ -11,6 +11,7 @@ use std::thread::JoinHandle;
 
 use super::super::eventpipe::build::{Row, Stream, kind};
 use super::super::eventpipe::{Event, Trace};
+use super::super::fake::Fake;
 use super::super::ipc::{Place, Provider};
 use super::*;
 use crate::sys::{Dir, Peer, Root};
@@ -254,6 +255,27 @@ fn a_session_ends_at_its_limits() {
         assert_eq!(sink, whole(&script), "{why:?}");
         assert_eq!(runtime.stops(), 1);
     }
+}
+
+#[test]
+fn one_that_nobody_wants_any_more_is_not_begun() {
+    static YES: AtomicBool = AtomicBool::new(true);
+    let fake = Fake::new();
+    let config = SessionConfig::new(
+        16,
+        false,
+        vec![Provider::new("P", 1, 4, "").expect("a provider")],
+    );
+    let config = config.expect("a configuration");
+    let refused = run(
+        &fake.target(),
+        &config,
+        &limits(60, 1 << 20, &YES),
+        &mut Vec::new(),
+        &mut (),
+    );
+    // Nobody listens there: one that was asked would have been waited for.
+    assert!(matches!(refused, Err(Error::Cancelled)), "{refused:?}");
 }
 
 #[test]

@@ -4,6 +4,7 @@
 mod asked;
 #[cfg(feature = "fault-points")]
 mod fault_points;
+mod hostile;
 mod memory;
 mod refused;
 mod taken;

@@ -4,7 +4,8 @@ use std::fs;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use serde_json::json;
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::{Value, json};
 
 use super::{Field, NAMESPACE, Running};
 use crate::support::agent::{Agent, wait};
@@ -144,6 +145,32 @@ fn a_store_that_stalls_stops_no_process() -> Result<()> {
         "the agent had {peak} bytes for a dump of {bytes}"
     );
     field.ensure_spool_is_empty()
+}
+
+/// It answers nothing, and would hold a place of the node's for as long as a dump may take.
+#[test]
+#[ignore = "needs root and a real .NET; tests/run provisions it"]
+fn a_process_that_hangs_is_given_up_and_let_go_when_it_goes_on() -> Result<()> {
+    let field = Field::new()?;
+    let mut running = Running::start(&field, Launch::of(Dotnet::Net8), None, |pod| pod)?;
+    let agent = field.start()?;
+    let pid = Pid::from_raw(running.container.pid()).context("a pid")?;
+    kill_process(pid, Signal::STOP)?;
+    field.ask("hangs", &json!({"kind": "dump", "type": "mini"}));
+    field.reaches("hangs", "Capturing")?;
+    wait("it is given up", || {
+        let capture = field.lab.server.capture(NAMESPACE, "hangs");
+        let has_failed = |capture: &Value| capture["status"]["phase"] == "Failed";
+        Ok(capture.filter(has_failed).map(drop))
+    })?;
+    let message = field.fails("hangs", "TimedOut")?;
+    ensure!(message.contains("bytes of the dump"), "{message}");
+    kill_process(pid, Signal::CONT)?;
+    ensure_let_go(&mut running, Instant::now())?;
+    // Where it might have left something is noted until the next start has looked.
+    drop(agent);
+    let _agent = field.start()?;
+    wait("an empty spool", || Ok(field.ensure_spool_is_empty().ok()))
 }
 
 #[test]
