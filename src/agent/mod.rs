@@ -246,8 +246,7 @@ fn warn_of_memory(config: &Config) {
         cgroup_limit = limit,
         "memory for shipping is fixed"
     );
-    let captures = config.captures.as_ref().map_or(0, |_| capture::MEMORY);
-    let needed = bound + ship::MEMORY_BESIDES + captures;
+    let needed = config.memory_needed();
     if let Some(limit) = limit.filter(|limit| needed > *limit) {
         tracing::warn!(
             limit,

@@ -17,9 +17,10 @@ use url::Url;
 pub use self::captures::Captures;
 pub use self::kubernetes::Kubernetes;
 use self::written::{Source, Written};
+use crate::capture;
 use crate::decide::{Coverage, Limits};
 use crate::model::escaped;
-use crate::ship;
+use crate::ship::{self, Shipper};
 use crate::source::{self, Shape};
 use crate::spool;
 use crate::store::{StoreConfig, StoreUrl};
@@ -136,6 +137,12 @@ impl Surroundings {
 }
 
 impl Config {
+    /// Bytes of memory that an agent with it may take at worst.
+    pub fn memory_needed(&self) -> u64 {
+        let captures = self.captures.as_ref().map_or(0, |_| capture::MEMORY);
+        Shipper::memory_bound(&self.ship) + ship::MEMORY_BESIDES + captures
+    }
+
     /// Reads and checks the file at `path`.
     ///
     /// # Errors

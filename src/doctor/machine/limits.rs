@@ -2,11 +2,9 @@
 
 use rustix::process::Resource;
 
-use crate::capture;
 use crate::config::Config;
 use crate::doctor::Finding;
 use crate::model::ByteSize;
-use crate::ship::{self, Shipper};
 use crate::source::MAX_WATCHES;
 use crate::sys;
 
@@ -19,9 +17,8 @@ pub(super) struct Memory {
 }
 
 pub(super) fn memory(config: &Config) -> Memory {
-    let captures = config.captures.as_ref().map_or(0, |_| capture::MEMORY);
     Memory {
-        needed: Shipper::memory_bound(&config.ship) + ship::MEMORY_BESIDES + captures,
+        needed: config.memory_needed(),
         limit: sys::cgroup_memory_limit(),
         workers: config.ship.workers,
     }
