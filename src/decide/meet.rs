@@ -60,6 +60,14 @@ impl Dumped {
         })
     }
 
+    /// Whether a death that fits it so left it, as far as is known by then. One that came before its end did only if none follows: until its window closes, one may.
+    pub fn is_of(&self, fit: Fit, window: SignedDuration, now: Timestamp) -> bool {
+        match fit {
+            Fit::Followed(_) => true,
+            Fit::Preceded(_) => now.duration_since(self.ended) >= window,
+        }
+    }
+
     /// `abort()` of a container's first process ends it with SIGSEGV, while `createdump` says SIGABRT. A dump without a signal, a heap dump say, fits any end.
     fn compatible(&self, died_of: Option<u8>) -> bool {
         let Some(own) = self.signal else { return true };
@@ -162,6 +170,22 @@ mod tests {
             ..death(0)
         };
         assert_eq!(dump(None, None).fits(&unseen, WINDOW), None);
+    }
+
+    #[test]
+    fn a_death_before_the_dump_waits_for_one_after_it() {
+        let dump = dump(Some(1), Some(11));
+        let fit = |second: i64| {
+            let mut death = death(139);
+            if let Some(end) = &mut death.terminated {
+                end.finished_at = Some(at(second));
+            }
+            dump.fits(&death, WINDOW).expect("it fits")
+        };
+        // The start before ended at 95, the dump was written at 99, and the end of its own start is not told yet.
+        assert!(!dump.is_of(fit(95), WINDOW, at(100)));
+        assert!(dump.is_of(fit(95), WINDOW, at(129)));
+        assert!(dump.is_of(fit(100), WINDOW, at(100)));
     }
 
     #[test]

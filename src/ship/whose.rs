@@ -176,7 +176,7 @@ impl Run {
             return Ok(Next::At(closes));
         }
         let latest = after(after(closes, window), window);
-        match self.inner.spool.dump_of(self.entry.id, &death, window) {
+        match self.inner.spool.dump_of(self.entry.id, &death, window, now) {
             Awaited::Dump(dump) => {
                 let given = self.on_node(move |spool, entry| spool.give_death(entry, dump, now));
                 return Ok(match given.await? {

@@ -19,7 +19,7 @@ pub enum Awaited {
     Dump(CrashId),
     /// Its dump is about to be told as a crash without an end.
     Told,
-    /// A dump of that time of which nobody knows yet whose it is.
+    /// A dump of that time of which nobody knows yet whose it is, or that may be the next start's.
     Perhaps,
     /// None.
     Nothing,
@@ -200,19 +200,27 @@ impl Spool {
     }
 
     /// What a death that no dump has taken in may wait for.
-    pub fn dump_of(&self, id: CrashId, death: &Death, window: SignedDuration) -> Awaited {
+    pub fn dump_of(
+        &self,
+        id: CrashId,
+        death: &Death,
+        window: SignedDuration,
+        now: Timestamp,
+    ) -> Awaited {
         let inner = self.inner();
         let others = || inner.slots.iter().filter(|(other, _)| **other != id);
         let fits = others().filter_map(|(other, slot)| {
             let dumped = slot.dumped.as_deref().filter(|_| slot.death.is_none())?;
             let fit = dumped.fits(death, window)?;
             // The first process's goes before others.
-            Some((!dumped.may_be_first(), fit, *other, slot.is_open))
+            let is_its = dumped.is_of(fit, window, now);
+            Some((!dumped.may_be_first(), fit, *other, slot.is_open, is_its))
         });
-        if let Some((_, _, dump, is_open)) = fits.min() {
-            return match is_open {
-                true => Awaited::Dump(dump),
-                false => Awaited::Told,
+        if let Some((_, _, dump, is_open, is_its)) = fits.min() {
+            return match (is_open, is_its) {
+                (true, true) => Awaited::Dump(dump),
+                (true, false) => Awaited::Perhaps,
+                (false, _) => Awaited::Told,
             };
         }
         let near = |slot: &Slot| slot.is_unattributed && slot.is_within(death.time(), window);
