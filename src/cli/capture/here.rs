@@ -20,8 +20,8 @@ pub(super) async fn run(spec: CaptureSpec, pid: i32, common: Common) -> anyhow::
     if !common.store.is_given() {
         bail!("--pid needs a store to put it in: give --store, or set SALVAGE_STORE");
     }
-    // What ails the store is told there.
-    init_logs(LogFormat::Text, "warn").map_err(anyhow::Error::msg)?;
+    // What ails the store while it is shipped is told there, and not what libraries think of it.
+    init_logs(LogFormat::Text, "salvage=warn").map_err(anyhow::Error::msg)?;
     let store = common.store.clone().open().await?;
     let temporary = tempfile::Builder::new()
         .prefix(capture::LOCAL_PREFIX)
