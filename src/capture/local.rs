@@ -1,5 +1,6 @@
 //! A capture without an agent: taken, shipped and announced by the process that was asked.
 
+use std::fmt::Display;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -188,10 +189,7 @@ pub async fn take_here(
     show: &mut dyn FnMut(&Progress),
 ) -> Result<CrashId, Error> {
     let request = Request::of(spec)?;
-    let registry = Registry::new();
-    let trouble =
-        |error: &dyn std::fmt::Display| Failure::new(Reason::NodeError, error.to_string());
-    let spool_metrics = spool::Metrics::register(&registry).map_err(|error| trouble(&error))?;
+    let spool_metrics = spool::Metrics::register(&Registry::new()).map_err(trouble)?;
     let config = spool::Config {
         state_dir: local.state_dir.clone(),
         limits: Limits {
@@ -203,7 +201,7 @@ pub async fn take_here(
         about: "salvage capture".to_owned(),
     };
     // From here on it is seen that it is in use.
-    let spool = Arc::new(Spool::open(config, spool_metrics).map_err(|error| trouble(&error))?);
+    let spool = Arc::new(Spool::open(config, spool_metrics).map_err(trouble)?);
     let tidying = remove_earlier(&std::env::temp_dir());
     let stored = take_into(&spool, request, pid, store, local, cancelled, show).await;
     // A process that an earlier one left standing still goes on before this ends.
@@ -227,10 +225,8 @@ async fn take_into(
     show: &mut dyn FnMut(&Progress),
 ) -> Result<CrashId, Error> {
     let registry = Registry::new();
-    let trouble =
-        |error: &dyn std::fmt::Display| Failure::new(Reason::NodeError, error.to_string());
-    let ship_metrics = ship::Metrics::register(&registry).map_err(|error| trouble(&error))?;
-    let metrics = Metrics::register(&registry).map_err(|error| trouble(&error))?;
+    let ship_metrics = ship::Metrics::register(&registry).map_err(trouble)?;
+    let metrics = Metrics::register(&registry).map_err(trouble)?;
     tokio::select! {
         takes = probe(&*store, &local) => takes?,
         () = until_set(cancelled) => {
@@ -241,8 +237,7 @@ async fn take_into(
     let proc = Config {
         proc: "/proc".into(),
     };
-    let capturer =
-        Capturer::new(proc, Arc::clone(spool), metrics).map_err(|error| trouble(&error))?;
+    let capturer = Capturer::new(proc, Arc::clone(spool), metrics).map_err(trouble)?;
     let id = CrashId::new(Timestamp::now(), fastrand::u128(..));
     let job = Job {
         id,
@@ -270,11 +265,15 @@ async fn take_into(
         None,
         ship_metrics,
     )
-    .map_err(|error| trouble(&error))?;
+    .map_err(trouble)?;
     tokio::select! {
         stored = ship(spool, &shipper, id) => stored,
         () = until_set(cancelled) => Err(Error::Kept(id)),
     }
+}
+
+fn trouble(error: impl Display) -> Failure {
+    Failure::new(Reason::NodeError, error.to_string())
 }
 
 async fn until_set(cancelled: &AtomicBool) {
